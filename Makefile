@@ -1,0 +1,69 @@
+# Two commands a newcomer needs: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+PROTO_BIN := .venv-proto/bin
+PROTOC := $(PROTO_BIN)/python -m grpc_tools.protoc -Iproto
+PROTOS := $(wildcard proto/agentlightning/v1/*.proto)
+# The development tools, as pyproject.toml's dependency group names them: pip learnt to read groups in 25.1.
+DEV := $(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))'
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test test-python lint types imports proto proto-check format clean
+
+help:  ## Say what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: .venv/installed  ## Watch an agent's prompt get better, in about a minute
+	$(BIN)/python examples/room_selector/room_selector_apo.py
+
+install: .venv/installed  ## Make .venv with the project in it
+
+test: proto-check lint types imports test-python  ## Everything CI checks
+
+test-python: .venv/dev  ## The tests alone
+	$(BIN)/python -m pytest
+
+lint: .venv/dev  ## ruff, and buf on the contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev  ## mypy --strict
+	$(BIN)/mypy
+
+imports: .venv/dev  ## The one direction of imports
+	$(BIN)/lint-imports
+
+proto: .venv-proto/installed  ## Generate the Python stubs from proto/
+	$(PROTOC) --plugin=protoc-gen-mypy=$(PROTO_BIN)/protoc-gen-mypy --python_out=sdk --mypy_out=quiet:sdk $(PROTOS)
+	$(PROTOC) --plugin=protoc-gen-mypy_grpc=$(PROTO_BIN)/protoc-gen-mypy_grpc \
+	  --grpc_python_out=sdk --mypy_grpc_out=quiet:sdk proto/agentlightning/v1/store_service.proto
+
+proto-check: .venv-proto/installed  ## buf lint, and fail when the committed stubs are stale
+	$(PROTO_BIN)/buf lint
+	$(PROTO_BIN)/buf format --diff --exit-code
+	$(MAKE) --no-print-directory proto
+	git diff --exit-code -- sdk/agentlightning/v1 || (echo 'stubs are stale: commit what make proto wrote'; exit 1)
+
+format: .venv/dev  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what the targets above made
+	rm -rf .venv .venv-proto .agentlightning
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/dev: .venv/installed
+	$(DEV) | $(BIN)/python -m pip install --quiet --requirement /dev/stdin
+	touch $@
+
+# A venv of its own: stubs that import on protobuf 5.26 to 7 come from a generator that wants an older protobuf.
+.venv-proto/installed: Makefile
+	$(PYTHON) -m venv .venv-proto
+	$(PROTO_BIN)/python -m pip install --quiet 'grpcio-tools==1.63.2' 'mypy-protobuf==3.6.0' 'setuptools<81' 'buf-bin==1.75.0'
+	touch $@
