@@ -1,0 +1,67 @@
+"""What a dataset is here, a page of a list, and the difference between "leave it" and "none"."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Protocol, TypeVar, overload
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Dataset(Protocol[T_co]):
+    """Anything with a length and items by number: a list will do."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> T_co: ...
+
+
+class PaginatedResult(Sequence[T]):
+    """A page of a list: a sequence of its items that also knows how many match in all.
+
+    Attributes:
+        items: The items of this page.
+        limit: The limit asked for; -1 for none.
+        offset: The offset asked for.
+        total: How many match in all.
+    """
+
+    def __init__(self, items: Sequence[T], *, limit: int, offset: int, total: int) -> None:
+        self.items = list(items)
+        self.limit = limit
+        self.offset = offset
+        self.total = total
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __eq__(self, other: object) -> bool:
+        return self.items == (other.items if isinstance(other, PaginatedResult) else other)
+
+    def __repr__(self) -> str:
+        return f"PaginatedResult({self.items!r}, limit={self.limit}, offset={self.offset}, total={self.total})"
+
+
+class Unset:
+    """The type of `UNSET`."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __reduce__(self) -> Any:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+"""Leave it as it is, where None means to clear it."""

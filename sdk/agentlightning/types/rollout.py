@@ -1,0 +1,114 @@
+"""Rollouts and attempts as the SDK's users see them: pydantic models with times in Unix seconds."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+RolloutStatus = Literal["queuing", "preparing", "running", "failed", "succeeded", "cancelled", "requeuing"]
+AttemptStatus = Literal["preparing", "running", "failed", "succeeded", "unresponsive", "timeout", "cancelled"]
+RolloutMode = Literal["train", "val", "test"]
+FailureKind = Literal["agent", "infrastructure", "timeout", "unresponsive", "cancelled"]
+
+TERMINAL_STATUSES: frozenset[RolloutStatus] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Failure(BaseModel):
+    """Why an attempt did not succeed."""
+
+    kind: FailureKind
+    """Who is to blame. Only `agent` says anything about the agent."""
+    type: str = ""
+    """The error's type, for example `ValueError`."""
+    message: str = ""
+    stack_trace: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.type else self.message or self.kind
+
+
+class RolloutConfig(BaseModel):
+    """How long an attempt may take and what happens when it does not succeed."""
+
+    timeout_seconds: float | None = Field(default=None, gt=0)
+    """The longest an attempt may run, from its claim. None: no limit."""
+    unresponsive_seconds: float | None = Field(default=None, gt=0)
+    """The longest silence before an attempt is unresponsive. None: its lease decides, and losing that costs nothing."""
+    max_attempts: int = Field(default=1, ge=1)
+    """Attempts in all, not counting those lost with their lease."""
+    retry_condition: list[AttemptStatus] = Field(default_factory=list)
+    """After which of `failed`, `timeout` and `unresponsive` another attempt is made."""
+    max_redeliveries: int = Field(default=3, ge=0)
+    """How often the rollout is delivered again after a lost lease or an infrastructure failure."""
+
+
+class Attempt(BaseModel):
+    """One execution of a rollout by one worker."""
+
+    rollout_id: str
+    attempt_id: str
+    sequence_id: int
+    """1 for the first attempt of a rollout."""
+    start_time: float
+    end_time: float | None = None
+    status: AttemptStatus = "preparing"
+    worker_id: str | None = None
+    last_heartbeat_time: float | None = None
+    metadata: dict[str, Any] | None = None
+    failure: Failure | None = None
+    """Why it did not succeed. None while it lives and when it succeeded."""
+    final_reward: float | None = None
+    """The first named number of its last reward span."""
+    lost_span_count: int = 0
+    """Spans that its runner could not deliver."""
+
+
+class Rollout(BaseModel):
+    """One task to be done."""
+
+    rollout_id: str
+    input: Any
+    """The task: what the agent is given."""
+    start_time: float
+    """When it was enqueued or started."""
+    end_time: float | None = None
+    mode: RolloutMode | None = None
+    resources_id: str | None = None
+    resources_version: int | None = None
+    """The version pinned when it was enqueued."""
+    status: RolloutStatus = "queuing"
+    config: RolloutConfig = Field(default_factory=RolloutConfig)
+    metadata: dict[str, Any] | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    """What one filters by."""
+    queue: str = "default"
+    run_id: str | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self.status in TERMINAL_STATUSES
+
+
+class AttemptedRollout(Rollout):
+    """A rollout with its latest attempt, or with the attempt that a worker was given."""
+
+    attempt: Attempt
+    next_sequence_id: int = 1
+    """The `sequence_id` of the first span that the holder of the attempt makes."""
+
+    @model_validator(mode="after")
+    def _check_attempt(self) -> "AttemptedRollout":
+        if self.attempt.rollout_id != self.rollout_id:
+            raise ValueError(f"attempt.rollout_id is {self.attempt.rollout_id!r}, rollout_id is {self.rollout_id!r}")
+        return self
+
+
+class EnqueueRolloutRequest(BaseModel):
+    """One rollout to be enqueued, for `enqueue_many_rollouts`."""
+
+    input: Any
+    mode: RolloutMode | None = None
+    resources_id: str | None = None
+    config: RolloutConfig | None = None
+    metadata: dict[str, Any] | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
