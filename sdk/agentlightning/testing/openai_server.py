@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -97,7 +98,7 @@ class OpenAIServer:
         """Finishes the replies under way, closes every connection and ends every thread."""
         self._stopping = True
         # The thread is blocked in accept; serve_forever would notice only at its next poll.
-        socket.create_connection(self._http.server_address[:2]).close()
+        socket.create_connection(("127.0.0.1", self._http.server_port)).close()
         self._thread.join()
         self._http.hang_up()
         self._http.server_close()
@@ -150,10 +151,8 @@ class _Completion:
 
     @property
     def _usage(self) -> JSON:
-        prompt = len(json.dumps(self.request.messages)) // 4
-        completion = (
-            len((self.reply.content or "") + "".join(c["function"]["arguments"] for c in self._tool_calls)) // 4
-        )
+        said = (self.reply.content or "") + "".join(call["function"]["arguments"] for call in self._tool_calls)
+        prompt, completion = len(json.dumps(self.request.messages)) // 4, len(said) // 4
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     def whole(self) -> JSON:
@@ -207,10 +206,8 @@ class _HTTPServer(ThreadingHTTPServer):
 
     def hang_up(self) -> None:
         for connection in self._connections.copy():
-            try:
+            with suppress(OSError):  # The client was first.
                 connection.shutdown(socket.SHUT_RD)
-            except OSError:
-                pass  # The client was first.
 
 
 class _Handler(BaseHTTPRequestHandler):

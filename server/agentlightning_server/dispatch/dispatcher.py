@@ -1,0 +1,173 @@
+"""Brings storage, queues, waits and deadlines together: every write, every read, and every call that waits."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+from agentlightning.v1.rollout_pb2 import Assignment, Rollout
+from agentlightning.v1.store_service_pb2 import (
+    DequeueRolloutsRequest,
+    DequeueRolloutsResponse,
+    WaitRolloutsResponse,
+)
+
+from agentlightning_server.clock import Clock
+from agentlightning_server.dispatch.deadlines import Deadlines, Due
+from agentlightning_server.dispatch.queues import Queues
+from agentlightning_server.dispatch.waits import Waits
+from agentlightning_server.errors import draining
+from agentlightning_server.storage import attempts, requests, rollouts
+from agentlightning_server.storage.database import Database
+from agentlightning_server.storage.rows import rollout_status
+from agentlightning_server.storage.transaction import Notices, Reading, Transaction
+
+T = TypeVar("T")
+
+_ROLLOUTS_PER_MESSAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    known: Collection[str]
+    terminal: list[Rollout]
+    revision: int
+
+
+class Dispatcher:
+    """The running store behind the services.
+
+    Attributes:
+        database: Where everything is kept.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.database = Database(path, clock, self._on_commit)
+        self._queues = Queues()
+        self._waits = Waits()
+        self._deadlines = Deadlines(clock, self._expire)
+        self._draining = False
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, path: Path, clock: Clock) -> AsyncIterator[Self]:
+        """Open the database, give every lease one fresh duration, and dispatch while the block runs."""
+        dispatcher = cls(path, clock)
+        async with dispatcher.database, asyncio.TaskGroup() as tasks:
+            await dispatcher.database.write(attempts.resume)
+            timer = tasks.create_task(dispatcher._deadlines.fire_for_ever(), name="deadlines")
+            try:
+                yield dispatcher
+            finally:
+                dispatcher.drain()
+                timer.cancel()
+
+    def drain(self) -> None:
+        """Answer everybody who waits: the server is going."""
+        self._draining = True
+        self._queues.wake_all()
+        self._waits.wake_all()
+
+    async def write(self, operation: Callable[[Transaction], T]) -> T:
+        """Run an operation that changes the store; on disk when it returns."""
+        await self._deadlines.settle()
+        return await self.database.write(operation)
+
+    async def read(self, operation: Callable[[Reading], T]) -> T:
+        """Run an operation that only looks."""
+        await self._deadlines.settle()
+        return await self.database.read(operation)
+
+    async def dequeue(
+        self, request: DequeueRolloutsRequest, *, limit: int, lease_duration: int, wait_seconds: float
+    ) -> list[Assignment]:
+        """Claim rollouts, waiting for the first; empty when there was none in time or the server is going."""
+        queue = request.queue or rollouts.DEFAULT_QUEUE
+
+        def claim(tx: Transaction) -> list[Assignment] | None:
+            """None: nothing there yet. A repeat is answered with what is left of its first answer, if only nothing."""
+            known = requests.recall(tx, request.request_id, request, DequeueRolloutsResponse)
+            if known is not None:
+                return rollouts.still_leased(tx, known.assignments)
+            claimed = rollouts.claim(tx, queue, request.worker_id, limit, lease_duration)
+            if claimed:
+                requests.remember(tx, request.request_id, request, DequeueRolloutsResponse(assignments=claimed))
+            return claimed or None
+
+        if self._draining:
+            raise draining()
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        while not self._draining:
+            # In line before looking, so that what comes in between wakes this caller.
+            with self._queues.waiter(queue) as waiter:
+                if (assignments := await self.write(claim)) is not None:
+                    return assignments
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await waiter
+                except TimeoutError:
+                    break
+        return []
+
+    async def wait(
+        self, rollout_ids: list[str], *, any_of: bool, after_revision: int, wait_seconds: float | None
+    ) -> AsyncIterator[WaitRolloutsResponse]:
+        """Each of the rollouts once it is terminal; see WaitRollouts."""
+        loop = asyncio.get_running_loop()
+        deadline = None if wait_seconds is None else loop.time() + wait_seconds
+        pending = dict.fromkeys(rollout_ids)
+        with self._waits.wait_for(pending) as wait:
+            found = await self._terminal_of(pending)
+            unknown = [rollout_id for rollout_id in pending if rollout_id not in found.known]
+            for rollout_id in [*unknown, *(rollout.rollout_id for rollout in found.terminal)]:
+                del pending[rollout_id]
+            news = [rollout for rollout in found.terminal if rollout.revision > after_revision]
+            for message in _messages(news, found.revision, len(pending), unknown):
+                yield message
+            while pending and not (any_of and found.terminal):
+                if self._draining:
+                    raise draining()
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        ended = await wait.next()
+                except TimeoutError:
+                    return
+                found = await self._terminal_of(rollout_id for rollout_id in ended if rollout_id in pending)
+                for rollout in found.terminal:
+                    pending.pop(rollout.rollout_id, None)
+                if found.terminal:
+                    for message in _messages(found.terminal, found.revision, len(pending)):
+                        yield message
+
+    async def _terminal_of(self, rollout_ids: Iterable[str]) -> _Found:
+        ids = list(rollout_ids)
+        known, revision = await self.read(lambda tx: (rollouts.by_ids(tx, ids), tx.revision()))
+        terminal = [known[i] for i in ids if i in known and rollout_status(known[i].status).is_terminal]
+        return _Found(known.keys(), terminal, revision)
+
+    def _on_commit(self, notices: Notices) -> None:
+        self._deadlines.add(notices.deadlines)
+        self._queues.wake(notices.queued)
+        self._waits.tell(notices.ended)
+
+    async def _expire(self, due: list[Due]) -> None:
+        def expire(tx: Transaction) -> None:
+            for _, rollout_id, attempt_id in due:
+                attempts.expire(tx, rollout_id, attempt_id)
+
+        await self.database.write(expire)
+
+
+def _messages(
+    terminal: list[Rollout], revision: int, pending: int, unknown: Collection[str] = ()
+) -> Iterator[WaitRolloutsResponse]:
+    """The rollouts in messages of a bearable size; always one, so that the caller learns what is pending."""
+    for start in range(0, max(1, len(terminal)), _ROLLOUTS_PER_MESSAGE):
+        yield WaitRolloutsResponse(
+            rollouts=terminal[start : start + _ROLLOUTS_PER_MESSAGE],
+            revision=revision,
+            pending_count=pending,
+            unknown_rollout_ids=unknown if start == 0 else (),
+        )

@@ -1,0 +1,1 @@
+"""The services: translate calls and nothing else. The only place of the server that knows gRPC."""

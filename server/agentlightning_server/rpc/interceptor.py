@@ -1,0 +1,87 @@
+"""What surrounds every call: refusals become statuses, bugs are logged with an id, and each call leaves a line."""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from agentlightning_server.errors import StoreError
+from agentlightning_server.rpc.errors import abort, bug, code_of
+
+_access = logging.getLogger("agentlightning.server.access")
+_log = logging.getLogger(__name__)
+
+Context = Any
+"""grpc.aio's context; its type parameters say nothing to code that surrounds every call."""
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Surrounds every call of ours; there is no client-streaming one."""
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> Any:
+        """Surround the handler of a call."""
+        handler = await continuation(details)
+        method = details.method.rpartition("/")[2]
+        if handler is None or details.method.startswith("/grpc."):
+            return handler
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                _surround_unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.unary_stream:
+            surrounded = _surround_stream(method, handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(
+                surrounded, handler.request_deserializer, handler.response_serializer
+            )
+        surrounded = _surround_stream(method, handler.stream_stream)
+        return grpc.stream_stream_rpc_method_handler(
+            surrounded, handler.request_deserializer, handler.response_serializer
+        )
+
+
+def _surround_unary(method: str, call: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Any]:
+    async def surrounded(request: Any, context: Context) -> Any:
+        begun = time.perf_counter()
+        try:
+            answer = await call(request, context)
+        except Exception as error:
+            await _refuse(method, begun, context, error)
+        _access.info('"%s" OK in %.1f ms', method, _milliseconds(begun))
+        return answer
+
+    return surrounded
+
+
+def _surround_stream(
+    method: str, call: Callable[[Any, Context], AsyncGenerator[Any, None]]
+) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    async def surrounded(request: Any, context: Context) -> AsyncIterator[Any]:
+        begun = time.perf_counter()
+        try:
+            async with aclosing(call(request, context)) as answers:
+                async for answer in answers:
+                    yield answer
+        except Exception as error:
+            await _refuse(method, begun, context, error)
+        _access.info('"%s" OK in %.1f ms', method, _milliseconds(begun))
+
+    return surrounded
+
+
+async def _refuse(method: str, begun: float, context: Context, error: Exception) -> None:
+    if isinstance(error, NotImplementedError):
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served by this server yet")
+    refusal = error if isinstance(error, StoreError) else bug()
+    if refusal is not error:
+        _log.error('"%s" failed: %s', method, refusal, exc_info=error)
+    _access.info('"%s" %s in %.1f ms: %s', method, code_of(refusal).name, _milliseconds(begun), refusal)
+    await abort(context, refusal)
+
+
+def _milliseconds(begun: float) -> float:
+    return (time.perf_counter() - begun) * 1000

@@ -1,0 +1,374 @@
+"""StoreService: each call checked, handed on and answered. Decides nothing."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from agentlightning.v1 import store_service_pb2 as pb
+from agentlightning.v1.store_service_pb2_grpc import StoreServiceServicer
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from agentlightning_server.config import Limits
+from agentlightning_server.dispatch.dispatcher import Dispatcher
+from agentlightning_server.errors import FieldInvalidError, StoreError
+from agentlightning_server.rpc import validation as check
+from agentlightning_server.storage import (
+    attempts,
+    lists,
+    requests,
+    resources,
+    rollouts,
+    runs,
+    spans,
+    statistics,
+    workers,
+)
+from agentlightning_server.storage.rows import timestamp
+from agentlightning_server.storage.transaction import Transaction
+
+_ROLLOUT_FIELDS = frozenset({"input_json", "mode", "resources_id", "config", "metadata_json", "labels", "status"})
+_ATTEMPT_FIELDS = frozenset({"status", "worker_id", "last_heartbeat_time", "metadata_json"})
+_RUN_FIELDS = frozenset(
+    {
+        "status",
+        "config_json",
+        "checkpoint_json",
+        "summary_json",
+        "best_resources_id",
+        "best_resources_version",
+        "failure",
+        "labels",
+    }
+)
+
+Context = Any
+M = TypeVar("M", bound=Message)
+
+
+class StoreService(StoreServiceServicer):
+    """The store over gRPC."""
+
+    def __init__(self, dispatcher: Dispatcher, limits: Limits, version: str, start_time: int) -> None:
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._version = version
+        self._start_time = start_time
+
+    async def EnqueueRollouts(self, request: pb.EnqueueRolloutsRequest, context: Context) -> pb.EnqueueRolloutsResponse:
+        self._check_request(request.request_id)
+        check.check_count("rollouts", request.rollouts, self._limits.max_batch)
+        for number, rollout in enumerate(request.rollouts):
+            check.check_rollout(f"rollouts[{number}]", rollout)
+
+        def enqueue(tx: Transaction) -> pb.EnqueueRolloutsResponse:
+            return pb.EnqueueRolloutsResponse(rollouts=rollouts.enqueue(tx, request.rollouts))
+
+        return await self._once(request, pb.EnqueueRolloutsResponse, enqueue)
+
+    async def StartRollout(self, request: pb.StartRolloutRequest, context: Context) -> pb.StartRolloutResponse:
+        self._check_request(request.request_id)
+        check.check_rollout("rollout", request.rollout)
+        lease = self._lease(request, default=None)
+
+        def start(tx: Transaction) -> pb.StartRolloutResponse:
+            assignment = rollouts.start(tx, request.rollout, request.worker_id, lease)
+            return pb.StartRolloutResponse(assignment=assignment)
+
+        return await self._once(request, pb.StartRolloutResponse, start)
+
+    async def StartAttempt(self, request: pb.StartAttemptRequest, context: Context) -> pb.StartAttemptResponse:
+        self._check_request(request.request_id)
+        lease = self._lease(request, default=None)
+
+        def start(tx: Transaction) -> pb.StartAttemptResponse:
+            return pb.StartAttemptResponse(assignment=attempts.start(tx, request.rollout_id, request.worker_id, lease))
+
+        return await self._once(request, pb.StartAttemptResponse, start)
+
+    async def DequeueRollouts(self, request: pb.DequeueRolloutsRequest, context: Context) -> pb.DequeueRolloutsResponse:
+        self._check_request(request.request_id)
+        check.check_size("max_rollouts", request.max_rollouts, self._limits.max_batch)
+        lease = self._lease(request, default=self._limits.default_lease)
+        assert lease is not None
+        assignments = await self._dispatcher.dequeue(
+            request,
+            limit=request.max_rollouts or 1,
+            lease_duration=lease,
+            wait_seconds=self._wait_seconds(request.wait_timeout, context),
+        )
+        return pb.DequeueRolloutsResponse(assignments=assignments)
+
+    async def HeartbeatAttempts(
+        self, request: pb.HeartbeatAttemptsRequest, context: Context
+    ) -> pb.HeartbeatAttemptsResponse:
+        check.check_count("attempts", request.attempts, self._limits.max_batch)
+        results = await self._dispatcher.write(lambda tx: [attempts.heartbeat(tx, ref) for ref in request.attempts])
+        return pb.HeartbeatAttemptsResponse(results=results)
+
+    async def ReleaseAttempts(self, request: pb.ReleaseAttemptsRequest, context: Context) -> pb.ReleaseAttemptsResponse:
+        check.check_count("attempts", request.attempts, self._limits.max_batch)
+
+        def release(tx: Transaction) -> list[str]:
+            return [ref.attempt_id for ref in request.attempts if attempts.release(tx, ref)]
+
+        return pb.ReleaseAttemptsResponse(released_attempt_ids=await self._dispatcher.write(release))
+
+    async def CompleteAttempt(self, request: pb.CompleteAttemptRequest, context: Context) -> pb.CompleteAttemptResponse:
+        if request.WhichOneof("outcome") is None:
+            raise FieldInvalidError("outcome", "", "succeeded or failure")
+        check.check_count("spans", request.spans, self._limits.max_batch)
+        for span in request.spans:
+            span.rollout_id, span.attempt_id = request.rollout_id, request.attempt_id
+            check.check_span(span)
+        rollout = await self._dispatcher.write(lambda tx: attempts.complete(tx, request))
+        return pb.CompleteAttemptResponse(rollout=rollout)
+
+    async def CancelRollouts(self, request: pb.CancelRolloutsRequest, context: Context) -> pb.CancelRolloutsResponse:
+        check.check_count("rollout_ids", request.rollout_ids, self._limits.max_wait_ids)
+
+        def cancel(tx: Transaction) -> pb.CancelRolloutsResponse:
+            known = rollouts.by_ids(tx, request.rollout_ids)
+            for rollout_id in known:
+                attempts.cancel(tx, rollout_id)
+            now = rollouts.by_ids(tx, known)
+            return pb.CancelRolloutsResponse(
+                rollouts=[now[rollout_id] for rollout_id in request.rollout_ids if rollout_id in now],
+                unknown_rollout_ids=[rollout_id for rollout_id in request.rollout_ids if rollout_id not in now],
+            )
+
+        return await self._dispatcher.write(cancel)
+
+    async def UpdateRollout(self, request: pb.UpdateRolloutRequest, context: Context) -> pb.UpdateRolloutResponse:
+        check.check_mask("update_mask", request.update_mask, _ROLLOUT_FIELDS)
+        check.check_rollout("rollout", _with_input(request))
+        if "status" in request.update_mask.paths and not request.rollout.status:
+            raise FieldInvalidError("rollout.status", request.rollout.status, "a status")
+        return pb.UpdateRolloutResponse(rollout=await self._dispatcher.write(lambda tx: rollouts.update(tx, request)))
+
+    async def UpdateAttempt(self, request: pb.UpdateAttemptRequest, context: Context) -> pb.UpdateAttemptResponse:
+        check.check_mask("update_mask", request.update_mask, _ATTEMPT_FIELDS)
+        check.check_json("attempt.metadata_json", request.attempt.metadata_json)
+        if "status" in request.update_mask.paths and not request.attempt.status:
+            raise FieldInvalidError("attempt.status", request.attempt.status, "a status")
+        return pb.UpdateAttemptResponse(attempt=await self._dispatcher.write(lambda tx: attempts.update(tx, request)))
+
+    async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:
+        rollout = await self._dispatcher.read(lambda tx: rollouts.get(tx, request.rollout_id))
+        return pb.GetRolloutResponse(rollout=rollout)
+
+    async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Context) -> pb.ListRolloutsResponse:
+        self._check_page(request.page_size)
+        check.check_count("rollout_ids", request.rollout_ids, self._limits.max_wait_ids)
+        check.check_size("skip", request.skip, 1 << 40)
+        (page, token, total), revision = await self._dispatcher.read(
+            lambda tx: (lists.rollouts(tx, request), tx.revision())
+        )
+        return pb.ListRolloutsResponse(rollouts=page, next_page_token=token, total_size=total, revision=revision)
+
+    async def ListAttempts(self, request: pb.ListAttemptsRequest, context: Context) -> pb.ListAttemptsResponse:
+        self._check_page(request.page_size)
+        page, token = await self._dispatcher.read(lambda tx: lists.attempts(tx, request))
+        return pb.ListAttemptsResponse(attempts=page, next_page_token=token)
+
+    async def WaitRollouts(
+        self, request: pb.WaitRolloutsRequest, context: Context
+    ) -> AsyncIterator[pb.WaitRolloutsResponse]:
+        check.check_count("rollout_ids", request.rollout_ids, self._limits.max_wait_ids)
+        async for message in self._dispatcher.wait(
+            list(request.rollout_ids),
+            any_of=request.any,
+            after_revision=request.after_revision,
+            wait_seconds=request.wait_timeout.ToTimedelta().total_seconds()
+            if request.HasField("wait_timeout")
+            else None,
+        ):
+            yield message
+
+    async def AddSpans(self, request: pb.AddSpansRequest, context: Context) -> pb.AddSpansResponse:
+        check.check_count("spans", request.spans, self._limits.max_batch)
+        refused: dict[int, pb.AddSpansResponse.Result] = {}
+        for number, span in enumerate(request.spans):
+            try:
+                check.check_span(span)
+            except StoreError as error:
+                refused[number] = spans.rejected(error)
+        good = [span for number, span in enumerate(request.spans) if number not in refused]
+        stored = iter(await self._dispatcher.write(lambda tx: attempts.add_spans(tx, good)))
+        return pb.AddSpansResponse(
+            results=[refused[number] if number in refused else next(stored) for number in range(len(request.spans))]
+        )
+
+    async def ListSpans(self, request: pb.ListSpansRequest, context: Context) -> pb.ListSpansResponse:
+        self._check_page(request.page_size)
+        page, token = await self._dispatcher.read(lambda tx: lists.spans(tx, request))
+        return pb.ListSpansResponse(spans=page, next_page_token=token)
+
+    async def ReserveSequenceIds(
+        self, request: pb.ReserveSequenceIdsRequest, context: Context
+    ) -> pb.ReserveSequenceIdsResponse:
+        check.check_count("rollout_ids", request.rollout_ids, self._limits.max_batch)
+        ids = await self._dispatcher.write(
+            lambda tx: [spans.reserve(tx, rollout_id) for rollout_id in request.rollout_ids]
+        )
+        return pb.ReserveSequenceIdsResponse(sequence_ids=ids)
+
+    async def AddResources(self, request: pb.AddResourcesRequest, context: Context) -> pb.AddResourcesResponse:
+        self._check_request(request.request_id)
+        check.check_resources("resources", request.resources)
+        if request.resources.resources_id:
+            raise FieldInvalidError(
+                "resources.resources_id",
+                request.resources.resources_id,
+                "nothing: use UpdateResources to choose an id",
+            )
+
+        def add(tx: Transaction) -> pb.AddResourcesResponse:
+            return pb.AddResourcesResponse(resources=resources.put(tx, request.resources))
+
+        return await self._once(request, pb.AddResourcesResponse, add)
+
+    async def UpdateResources(self, request: pb.UpdateResourcesRequest, context: Context) -> pb.UpdateResourcesResponse:
+        self._check_request(request.request_id)
+        check.check_resources("resources", request.resources)
+        check.check_text("resources.resources_id", request.resources.resources_id)
+
+        def update(tx: Transaction) -> pb.UpdateResourcesResponse:
+            return pb.UpdateResourcesResponse(resources=resources.put(tx, request.resources))
+
+        return await self._once(request, pb.UpdateResourcesResponse, update)
+
+    async def GetResources(self, request: pb.GetResourcesRequest, context: Context) -> pb.GetResourcesResponse:
+        found = await self._dispatcher.read(
+            lambda tx: resources.get(tx, request.resources_id, request.version, request.run_id)
+        )
+        return pb.GetResourcesResponse(resources=found)
+
+    async def ListResources(self, request: pb.ListResourcesRequest, context: Context) -> pb.ListResourcesResponse:
+        self._check_page(request.page_size)
+        page, token = await self._dispatcher.read(lambda tx: lists.resources(tx, request))
+        return pb.ListResourcesResponse(resources=page, next_page_token=token)
+
+    async def CreateRun(self, request: pb.CreateRunRequest, context: Context) -> pb.CreateRunResponse:
+        self._check_request(request.request_id)
+        check.check_json("run.config_json", request.run.config_json)
+
+        def create(tx: Transaction) -> pb.CreateRunResponse:
+            return pb.CreateRunResponse(run=runs.create(tx, request.run))
+
+        return await self._once(request, pb.CreateRunResponse, create)
+
+    async def UpdateRun(self, request: pb.UpdateRunRequest, context: Context) -> pb.UpdateRunResponse:
+        check.check_mask("update_mask", request.update_mask, _RUN_FIELDS)
+        for name in ("config_json", "checkpoint_json", "summary_json"):
+            check.check_json(f"run.{name}", getattr(request.run, name))
+        if "status" in request.update_mask.paths and not request.run.status:
+            raise FieldInvalidError("run.status", request.run.status, "a status")
+        return pb.UpdateRunResponse(run=await self._dispatcher.write(lambda tx: runs.update(tx, request)))
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
+        return pb.GetRunResponse(run=await self._dispatcher.read(lambda tx: runs.get(tx, request.run_id)))
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
+        self._check_page(request.page_size)
+        page, token = await self._dispatcher.read(lambda tx: lists.runs(tx, request))
+        return pb.ListRunsResponse(runs=page, next_page_token=token)
+
+    async def UpdateWorker(self, request: pb.UpdateWorkerRequest, context: Context) -> pb.UpdateWorkerResponse:
+        check.check_text("worker_id", request.worker_id)
+        check.check_json("heartbeat_stats_json", request.heartbeat_stats_json)
+        worker = await self._dispatcher.write(
+            lambda tx: workers.heartbeat(tx, request.worker_id, request.heartbeat_stats_json)
+        )
+        return pb.UpdateWorkerResponse(worker=worker)
+
+    async def GetWorker(self, request: pb.GetWorkerRequest, context: Context) -> pb.GetWorkerResponse:
+        worker = await self._dispatcher.read(lambda tx: workers.get(tx, request.worker_id))
+        return pb.GetWorkerResponse(worker=worker)
+
+    async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:
+        self._check_page(request.page_size)
+        page, token = await self._dispatcher.read(lambda tx: lists.workers(tx, request))
+        return pb.ListWorkersResponse(workers=page, next_page_token=token)
+
+    async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Context) -> pb.GetServerInfoResponse:
+        limits = self._limits
+        return pb.GetServerInfoResponse(
+            version=self._version,
+            capabilities=pb.GetServerInfoResponse.Capabilities(otlp_traces=True),
+            limits=pb.GetServerInfoResponse.Limits(
+                max_batch=limits.max_batch,
+                max_page=limits.max_page,
+                max_wait_ids=limits.max_wait_ids,
+                max_wait=_duration(limits.max_wait),
+                min_lease=_duration(limits.min_lease),
+                max_lease=_duration(limits.max_lease),
+                max_message_bytes=limits.max_message_bytes,
+            ),
+            database_path=str(self._dispatcher.database.path),
+            durability=self._dispatcher.database.durability,
+            start_time=timestamp(self._start_time),
+        )
+
+    async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
+        return await self._dispatcher.read(statistics.count)
+
+    async def StreamDequeue(
+        self, request_iterator: AsyncIterator[pb.StreamDequeueRequest], context: Context
+    ) -> AsyncIterator[pb.StreamDequeueResponse]:
+        raise NotImplementedError
+        yield pb.StreamDequeueResponse()
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
+        raise NotImplementedError
+        yield pb.WatchResponse()
+
+    async def DeleteRollouts(self, request: pb.DeleteRolloutsRequest, context: Context) -> pb.DeleteRolloutsResponse:
+        raise NotImplementedError
+
+    async def BackupDatabase(self, request: pb.BackupDatabaseRequest, context: Context) -> pb.BackupDatabaseResponse:
+        raise NotImplementedError
+
+    async def _once(self, request: Any, answer_type: type[M], operation: Callable[[Transaction], M]) -> M:
+        """Run a creating operation so that a repeat of the request is answered as the first was."""
+        return await self._dispatcher.write(
+            lambda tx: requests.answer_once(tx, request.request_id, request, answer_type, operation)
+        )
+
+    def _check_request(self, request_id: str) -> None:
+        if len(request_id) > self._limits.max_request_id:
+            raise FieldInvalidError("request_id", request_id, f"at most {self._limits.max_request_id} characters")
+
+    def _check_page(self, page_size: int) -> None:
+        check.check_size("page_size", page_size, self._limits.max_page)
+
+    def _lease(self, request: Any, default: timedelta | None) -> int | None:
+        """The lease asked for, in microseconds."""
+        if not request.HasField("lease_duration"):
+            return None if default is None else int(default.total_seconds() * 1_000_000)
+        lease = timedelta(seconds=check.positive("lease_duration", request.lease_duration))
+        if not self._limits.min_lease <= lease <= self._limits.max_lease:
+            raise FieldInvalidError("lease_duration", lease, f"{self._limits.min_lease} to {self._limits.max_lease}")
+        return int(lease.total_seconds() * 1_000_000)
+
+    def _wait_seconds(self, asked: Duration, context: Context) -> float:
+        """As long as asked and allowed, and answered before the caller's own deadline."""
+        seconds = min(max(0.0, asked.ToTimedelta().total_seconds()), self._limits.max_wait.total_seconds())
+        remaining = context.time_remaining()
+        return seconds if remaining is None else max(0.0, min(seconds, remaining - 0.2))
+
+
+def _duration(value: timedelta) -> Duration:
+    message = Duration()
+    message.FromTimedelta(value)
+    return message
+
+
+def _with_input(request: pb.UpdateRolloutRequest) -> Any:
+    """The rollout of an update as it is checked: a task that is not being changed is not looked at."""
+    if "input_json" in request.update_mask.paths:
+        return request.rollout
+    checked = type(request.rollout)()
+    checked.CopyFrom(request.rollout)
+    checked.input_json = "null"
+    return checked

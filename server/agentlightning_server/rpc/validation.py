@@ -1,0 +1,148 @@
+"""Refuses at the edge what the store could not keep or give back: text that is not JSON, limits that make no sense."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from agentlightning.v1.attempt_pb2 import AttemptStatus
+from agentlightning.v1.resources_pb2 import Resources
+from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig
+from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from agentlightning_server.errors import FieldInvalidError, TooLargeError
+
+_RETRYABLE = {
+    AttemptStatus.ATTEMPT_STATUS_FAILED,
+    AttemptStatus.ATTEMPT_STATUS_TIMEOUT,
+    AttemptStatus.ATTEMPT_STATUS_UNRESPONSIVE,
+}
+_HEX = re.compile(r"[0-9a-f]*")
+
+
+def check_count(field: str, values: Sequence[Any], limit: int) -> None:
+    """Refuse more than a call takes."""
+    if len(values) > limit:
+        raise TooLargeError(field, len(values), limit)
+
+
+def check_size(field: str, value: int, limit: int) -> None:
+    """Refuse a size below nothing or above the limit."""
+    if not 0 <= value <= limit:
+        raise FieldInvalidError(field, value, f"0 to {limit}")
+
+
+def check_text(field: str, value: str) -> None:
+    """Refuse an empty text."""
+    if not value:
+        raise FieldInvalidError(field, value, "a text that is not empty")
+
+
+def check_json(field: str, text: str, *, required: bool = False) -> None:
+    """Refuse text that is not JSON as everybody reads it."""
+    if not text and not required:
+        return
+    try:
+        json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise FieldInvalidError(field, text, "JSON text that is not nested absurdly deep") from None
+    except ValueError:
+        raise FieldInvalidError(field, text, "JSON text, without NaN or Infinity") from None
+
+
+def check_mask(field: str, mask: FieldMask, allowed: Iterable[str]) -> None:
+    """Refuse a mask that names nothing or what cannot be changed."""
+    if not mask.paths:
+        raise FieldInvalidError(field, "", f"at least one of {', '.join(sorted(allowed))}")
+    for path in mask.paths:
+        if path not in allowed:
+            raise FieldInvalidError(field, path, f"one of {', '.join(sorted(allowed))}")
+
+
+def check_rollout(field: str, rollout: Rollout) -> None:
+    """Refuse a rollout that could not be given to an agent."""
+    check_json(f"{field}.input_json", rollout.input_json, required=True)
+    check_json(f"{field}.metadata_json", rollout.metadata_json)
+    _check_config(f"{field}.config", rollout.config)
+    if rollout.resources_version < 0:
+        raise FieldInvalidError(f"{field}.resources_version", rollout.resources_version, "0 or more")
+
+
+def check_resources(field: str, resources: Resources) -> None:
+    """Refuse resources that could not be given back."""
+    for name, resource in resources.resources.items():
+        match resource.WhichOneof("kind"):
+            case None:
+                raise FieldInvalidError(f"{field}.resources[{name!r}]", "", "a prompt_template, an llm or custom_json")
+            case "llm":
+                check_json(
+                    f"{field}.resources[{name!r}].llm.sampling_parameters_json", resource.llm.sampling_parameters_json
+                )
+            case "custom_json":
+                check_json(f"{field}.resources[{name!r}].custom_json", resource.custom_json, required=True)
+
+
+def check_span(span: Span) -> None:
+    """Refuse a span without an identity or with a number that is none."""
+    if not (len(span.span_id) == 16 and _HEX.fullmatch(span.span_id)):
+        raise FieldInvalidError("span_id", span.span_id, "16 lowercase hex digits")
+    if not (len(span.trace_id) == 32 and _HEX.fullmatch(span.trace_id)):
+        raise FieldInvalidError("trace_id", span.trace_id, "32 lowercase hex digits")
+    if span.sequence_id < 0:
+        raise FieldInvalidError("sequence_id", span.sequence_id, "0 or more")
+    for attribute in span.attributes:
+        _check_attribute(attribute)
+    for event in span.events:
+        for attribute in event.attributes:
+            _check_attribute(attribute)
+
+
+def positive(field: str, value: Duration) -> float:
+    """A duration in seconds.
+
+    Raises:
+        FieldInvalidError: It is not positive.
+    """
+    seconds = value.seconds + value.nanos / 1e9
+    if seconds <= 0:
+        raise FieldInvalidError(field, f"{seconds:g}s", "a positive duration")
+    return seconds
+
+
+def _check_config(field: str, config: RolloutConfig) -> None:
+    for name in ("timeout", "unresponsive_timeout"):
+        if config.HasField(name):
+            positive(f"{field}.{name}", getattr(config, name))
+    check_size(f"{field}.max_attempts", config.max_attempts, 1000)
+    check_size(f"{field}.max_redeliveries", config.max_redeliveries, 1000)
+    for status in config.retry_condition:
+        if status not in _RETRYABLE:
+            raise FieldInvalidError(
+                f"{field}.retry_condition", AttemptStatus.Name(status), "some of failed, timeout, unresponsive"
+            )
+
+
+def _check_attribute(attribute: Attribute) -> None:
+    value = _bad_number(attribute.value)
+    if value is not None:
+        raise FieldInvalidError(f"attributes[{attribute.key!r}]", value, "a finite number")
+
+
+def _bad_number(value: AttributeValue) -> float | None:
+    match value.WhichOneof("value"):
+        case "double_value":
+            return None if math.isfinite(value.double_value) else value.double_value
+        case "list_value":
+            nested = list(value.list_value.values)
+        case "map_value":
+            nested = [entry.value for entry in value.map_value.entries]
+        case _:
+            return None
+    return next((number for number in map(_bad_number, nested) if number is not None), None)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,0 +1,410 @@
+"""Attempts: leased, renewed, completed, timed out. Each function is one operation; the rules decide."""
+
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agentlightning.v1.attempt_pb2 import Attempt, Failure
+from agentlightning.v1.error_reason_pb2 import ErrorReason
+from agentlightning.v1.rollout_pb2 import Assignment, Rollout
+from agentlightning.v1.span_pb2 import Span
+from agentlightning.v1.store_service_pb2 import (
+    AddSpansResponse,
+    AttemptRef,
+    CompleteAttemptRequest,
+    HeartbeatAttemptsResponse,
+    UpdateAttemptRequest,
+)
+
+from agentlightning_server.errors import StoreError, attempt_not_found, rollout_not_found
+from agentlightning_server.lifecycle import rules
+from agentlightning_server.lifecycle.deadlines import Deadline, next_deadline
+from agentlightning_server.lifecycle.states import (
+    AttemptStatus,
+    Ended,
+    FailureKind,
+    Refused,
+    RolloutStatus,
+    Situation,
+    Superseded,
+    Verdict,
+)
+from agentlightning_server.storage import spans, workers
+from agentlightning_server.storage.rows import (
+    attempt_message,
+    attempt_status,
+    duration,
+    failure_kind,
+    micros,
+    proto_attempt_status,
+    proto_failure_kind,
+    rollout_message,
+    situation,
+    timestamp,
+)
+from agentlightning_server.storage.transaction import Reading, Transaction
+
+_HEARTBEATS_PER_LEASE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The rows of a rollout and one of its attempts."""
+
+    rollout: sqlite3.Row
+    attempt: sqlite3.Row
+
+    @property
+    def now(self) -> Situation:
+        """What the rules look at."""
+        return situation(self.rollout, self.attempt)
+
+
+def find(tx: Reading, rollout_id: str, attempt_id: str) -> Pair:
+    """The rows of an attempt; `latest` names the rollout's latest one.
+
+    Raises:
+        StoreError: There is no such rollout or attempt.
+    """
+    if (rollout := tx.one("rollout", rollout_id=rollout_id)) is None:
+        raise rollout_not_found(rollout_id)
+    if attempt_id == "latest":
+        attempt_id = rollout["latest_attempt_id"] or attempt_id
+    if (attempt := tx.one("attempt", rollout_id=rollout_id, attempt_id=attempt_id)) is None:
+        raise attempt_not_found(rollout_id, attempt_id)
+    return Pair(rollout, attempt)
+
+
+def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int | None) -> Assignment:
+    """Make the next attempt of a rollout; whoever held the one before has lost it."""
+    if (rollout := tx.one("rollout", rollout_id=rollout_id)) is None:
+        raise rollout_not_found(rollout_id)
+    if rollout["latest_attempt_id"] is not None:
+        before = find(tx, rollout_id, "latest")
+        _apply(tx, before, rules.on_superseded(before.now), _cancelled("another attempt was started"))
+    attempt_id = "at-" + secrets.token_hex(8)
+    revision = tx.next_revision()
+    count = tx.one("start_rollout_attempt", rollout_id=rollout_id, attempt_id=attempt_id, revision=revision)
+    assert count is not None
+    tx.run(
+        "insert_attempt",
+        attempt_id=attempt_id,
+        rollout_id=rollout_id,
+        sequence_id=count[0],
+        worker_id=worker_id,
+        now=tx.now,
+        lease_duration=lease_duration,
+        revision=revision,
+    )
+    pair = find(tx, rollout_id, attempt_id)
+    announce_deadline(tx, pair)
+    workers.follow_attempt(tx, worker_id, rollout_id, attempt_id, AttemptStatus.PREPARING)
+    return assignment(tx, pair)
+
+
+def assignment(tx: Reading, pair: Pair) -> Assignment:
+    """A leased attempt as its worker is told of it."""
+    last = tx.one("last_sequence", rollout_id=pair.rollout["rollout_id"])
+    lease = pair.attempt["lease_duration"]
+    return Assignment(
+        rollout=rollout_message(pair.rollout),
+        attempt=attempt_message(pair.attempt),
+        next_sequence_id=1 if last is None else last[0] + 1,
+        heartbeat_interval=None if lease is None else duration(lease // _HEARTBEATS_PER_LEASE),
+    )
+
+
+def heartbeat(tx: Transaction, ref: AttemptRef) -> HeartbeatAttemptsResponse.Result:
+    """Renew a lease, or say that it is gone."""
+    try:
+        pair = find(tx, ref.rollout_id, ref.attempt_id)
+    except StoreError:
+        return HeartbeatAttemptsResponse.Result(attempt_id=ref.attempt_id)
+    try:
+        verdict = rules.on_heartbeat(pair.now)
+    except Refused:
+        return HeartbeatAttemptsResponse.Result(
+            attempt_id=ref.attempt_id, status=proto_attempt_status(pair.attempt["status"])
+        )
+    _apply(tx, pair, verdict)
+    expire_time = touch(tx, ref.attempt_id)
+    return HeartbeatAttemptsResponse.Result(
+        attempt_id=ref.attempt_id,
+        held=True,
+        lease_expire_time=None if expire_time is None else timestamp(expire_time),
+        status=proto_attempt_status(verdict.attempt),
+    )
+
+
+def touch(tx: Transaction, attempt_id: str) -> int | None:
+    """Note a sign of life, which extends the lease, and say until when."""
+    row = tx.one("touch_attempt", attempt_id=attempt_id, now=tx.now)
+    expire_time: int | None = None if row is None else row[0]
+    return expire_time
+
+
+def release(tx: Transaction, ref: AttemptRef) -> bool:
+    """Give an attempt back unstarted; false when it is not the caller's any more."""
+    try:
+        pair = find(tx, ref.rollout_id, ref.attempt_id)
+        verdict = rules.on_release(pair.now)
+    except (StoreError, Refused):
+        return False
+    _apply(tx, pair, verdict, _cancelled("released before it began"), released=True)
+    return True
+
+
+def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
+    """End an attempt with its last spans; a repeat of the same outcome changes nothing.
+
+    Raises:
+        StoreError: The attempt is no longer the caller's.
+    """
+    pair = find(tx, request.rollout_id, request.attempt_id)
+    failure = request.failure if request.HasField("failure") else None
+    if not _is_repeat(pair, failure):
+        verdict = _completed(pair, None if failure is None else failure_kind(failure.kind))
+        for span in request.spans:
+            spans.add(tx, span)
+        tx.run("set_lost_span_count", attempt_id=request.attempt_id, lost_span_count=request.lost_span_count)
+        _apply(tx, pair, verdict, failure)
+    row = tx.one("rollout", rollout_id=request.rollout_id)
+    assert row is not None
+    return rollout_message(row)
+
+
+def expire(tx: Transaction, rollout_id: str, attempt_id: str) -> None:
+    """Look whether an attempt has run out of time, and have the rule of that deadline speak."""
+    try:
+        pair = find(tx, rollout_id, attempt_id)
+    except StoreError:
+        return  # deleted meanwhile
+    deadline = _deadline(pair)
+    if deadline is None:
+        return
+    if deadline.time > tx.now:
+        announce_deadline(tx, pair)
+        return
+    verdict = deadline.rule(pair.now)
+    _apply(tx, pair, verdict, _expired(deadline, pair))
+
+
+def resume(tx: Transaction) -> None:
+    """After a start of the server: every lease gets one fresh duration, and every deadline is looked at again."""
+    tx.run("renew_leases", now=tx.now)
+    for row in tx.all("live_attempts"):
+        announce_deadline(tx, find(tx, row["rollout_id"], row["attempt_id"]))
+
+
+def cancel(tx: Transaction, rollout_id: str) -> None:
+    """Cancel a rollout that is not terminal, and the attempt under it."""
+    _with_rollout(tx, rollout_id, RolloutStatus.CANCELLED, "the rollout was cancelled")
+
+
+def set_rollout_status(tx: Transaction, rollout_id: str, status: RolloutStatus) -> None:
+    """Say where a rollout stands, as an administrator.
+
+    Raises:
+        StoreError: There is no way there.
+    """
+    _with_rollout(tx, rollout_id, status, f"the rollout was set to {status}")
+
+
+def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
+    """Change the named fields of an attempt, as an administrator."""
+    asked = request.attempt
+    pair = find(tx, asked.rollout_id, asked.attempt_id)
+    paths = set(request.update_mask.paths)
+    attempt_id = pair.attempt["attempt_id"]
+    tx.run(
+        "update_attempt_fields",
+        attempt_id=attempt_id,
+        worker_id=asked.worker_id if "worker_id" in paths else pair.attempt["worker_id"],
+        last_heartbeat_time=micros(asked.last_heartbeat_time)
+        if "last_heartbeat_time" in paths
+        else pair.attempt["last_heartbeat_time"],
+        metadata_json=asked.metadata_json if "metadata_json" in paths else pair.attempt["metadata_json"],
+        revision=tx.next_revision(),
+    )
+    pair = find(tx, asked.rollout_id, attempt_id)
+    if "status" in paths:
+        failure = asked.failure if asked.HasField("failure") else None
+        _apply(tx, pair, rules.on_update_attempt(pair.now, attempt_status(asked.status)), failure)
+    return attempt_message(find(tx, asked.rollout_id, attempt_id).attempt)
+
+
+def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Result]:
+    """Store spans, each on its own: one that cannot be placed is rejected alone. New ones are signs of life."""
+    results = []
+    heard_of: dict[str, Pair] = {}
+    for span in new:
+        try:
+            pair = heard_of.get(span.attempt_id) or find(tx, span.rollout_id, span.attempt_id)
+        except StoreError as error:
+            results.append(spans.rejected(error))
+            continue
+        results.append(spans.add(tx, span))
+        if not results[-1].duplicate:
+            heard_of[span.attempt_id] = pair
+    for pair in heard_of.values():
+        verdict = rules.on_span(pair.now)
+        _apply(tx, pair, verdict)
+        if verdict.attempt.is_live:
+            touch(tx, pair.attempt["attempt_id"])
+    return results
+
+
+def announce_deadline(tx: Transaction, pair: Pair) -> None:
+    """Have the attempt looked at when its first deadline comes."""
+    if (deadline := _deadline(pair)) is not None:
+        tx.notices.deadlines.append((deadline.time, pair.attempt["rollout_id"], pair.attempt["attempt_id"]))
+
+
+def _deadline(pair: Pair) -> Deadline | None:
+    if not AttemptStatus(pair.attempt["status"]).is_live:
+        return None
+    return next_deadline(
+        start_time=pair.attempt["start_time"],
+        last_heartbeat_time=pair.attempt["last_heartbeat_time"],
+        lease_expire_time=pair.attempt["lease_expire_time"],
+        timeout=pair.rollout["timeout"],
+        unresponsive_timeout=pair.rollout["unresponsive_timeout"],
+    )
+
+
+def _with_rollout(tx: Transaction, rollout_id: str, status: RolloutStatus, why: str) -> None:
+    if (rollout := tx.one("rollout", rollout_id=rollout_id)) is None:
+        raise rollout_not_found(rollout_id)
+    attempt_id = rollout["latest_attempt_id"]
+    # A rollout nobody has claimed has no attempt: the rules then look at one that is long over.
+    pair = None if attempt_id is None else find(tx, rollout_id, attempt_id)
+    before = pair.now if pair else Situation(RolloutStatus(rollout["status"]), AttemptStatus.CANCELLED)
+    try:
+        verdict = (
+            rules.on_cancel(before) if status is RolloutStatus.CANCELLED else rules.on_update_rollout(before, status)
+        )
+    except Refused as refusal:
+        raise StoreError(
+            ErrorReason.ERROR_REASON_TRANSITION_REFUSED,
+            str(refusal),
+            rollout_id=rollout_id,
+            **{"from": rollout["status"], "to": status},
+        ) from refusal
+    if pair is not None:
+        _apply_attempt(tx, pair, verdict, _cancelled(why))
+    _apply_rollout(tx, rollout, verdict)
+
+
+def _completed(pair: Pair, kind: FailureKind | None) -> Verdict:
+    try:
+        return rules.on_complete(pair.now, kind)
+    except Superseded as refusal:
+        raise StoreError(
+            ErrorReason.ERROR_REASON_ATTEMPT_SUPERSEDED,
+            f"attempt {pair.attempt['attempt_id']} is no longer yours: {refusal}",
+            attempt_id=pair.attempt["attempt_id"],
+            latest_attempt_id=pair.rollout["latest_attempt_id"],
+        ) from refusal
+    except Ended as refusal:
+        raise StoreError(
+            ErrorReason.ERROR_REASON_ATTEMPT_ENDED,
+            f"attempt {pair.attempt['attempt_id']} is no longer yours: {refusal}",
+            attempt_id=pair.attempt["attempt_id"],
+            status=pair.attempt["status"],
+        ) from refusal
+
+
+def _is_repeat(pair: Pair, failure: Failure | None) -> bool:
+    """Whether the attempt has ended already in just the way it is told to end."""
+    if AttemptStatus(pair.attempt["status"]).is_live:
+        return False
+    if failure is None:
+        return bool(pair.attempt["status"] == AttemptStatus.SUCCEEDED)
+    return bool(pair.attempt["failure"] == _settled(failure).SerializeToString(deterministic=True))
+
+
+def _settled(failure: Failure) -> Failure:
+    """A failure with its kind said."""
+    settled = Failure()
+    settled.CopyFrom(failure)
+    settled.kind = proto_failure_kind(failure_kind(failure.kind))
+    return settled
+
+
+def _apply(
+    tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None = None, *, released: bool = False
+) -> None:
+    """Bring a rollout and its attempt to where a rule says they stand."""
+    _apply_attempt(tx, pair, verdict, failure)
+    if pair.now.is_latest:
+        _apply_rollout(tx, pair.rollout, verdict, released=released)
+
+
+def _apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None) -> None:
+    before = AttemptStatus(pair.attempt["status"])
+    if verdict.attempt is before:
+        return
+    attempt_id, worker_id = pair.attempt["attempt_id"], pair.attempt["worker_id"]
+    is_live = verdict.attempt.is_live
+    lease = pair.attempt["lease_duration"]
+    why = None if is_live or verdict.attempt is AttemptStatus.SUCCEEDED or failure is None else _settled(failure)
+    tx.run(
+        "set_attempt_status",
+        attempt_id=attempt_id,
+        status=verdict.attempt,
+        lost=verdict.lost,
+        end_time=None if is_live else tx.now,
+        lease_expire_time=tx.now + lease if is_live and lease is not None else None,
+        failure=None if why is None else why.SerializeToString(deterministic=True),
+        revision=tx.next_revision(),
+    )
+    workers.follow_attempt(tx, worker_id, pair.attempt["rollout_id"], attempt_id, verdict.attempt)
+    if is_live and not before.is_live:
+        announce_deadline(tx, find(tx, pair.attempt["rollout_id"], attempt_id))
+
+
+def _apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, released: bool = False) -> None:
+    status = verdict.rollout
+    if status == rollout["status"] and verdict.redeliveries == rollout["redelivery_count"] and not released:
+        return
+    revision = tx.next_revision()
+    ends = status.is_terminal
+    tx.run(
+        "set_rollout_status",
+        rollout_id=rollout["rollout_id"],
+        status=status,
+        redelivery_count=verdict.redeliveries,
+        release_count=rollout["release_count"] + released,
+        queue_position=revision if status.is_queued and not released else rollout["queue_position"],
+        end_time=(rollout["end_time"] or tx.now) if ends else None,
+        end_revision=revision if ends else None,
+        revision=revision,
+    )
+    if ends:
+        tx.notices.ended.append(rollout["rollout_id"])
+    if status.is_queued:
+        tx.notices.queued[rollout["queue"]] += 1
+
+
+def _cancelled(why: str) -> Failure:
+    return Failure(kind=proto_failure_kind(FailureKind.CANCELLED), message=why)
+
+
+def _expired(deadline: Deadline, pair: Pair) -> Failure:
+    seconds = (deadline.time - pair.attempt["start_time"]) / 1_000_000
+    if deadline.rule is rules.on_timeout:
+        return Failure(
+            kind=proto_failure_kind(FailureKind.TIMEOUT), message=f"ran longer than the {seconds:g} s it is allowed"
+        )
+    if deadline.rule is rules.on_silence:
+        return Failure(
+            kind=proto_failure_kind(FailureKind.UNRESPONSIVE),
+            message=f"nothing was heard of worker {pair.attempt['worker_id']!r} for "
+            f"{pair.rollout['unresponsive_timeout'] / 1_000_000:g} s",
+        )
+    return Failure(
+        kind=proto_failure_kind(FailureKind.INFRASTRUCTURE),
+        type="LeaseExpired",
+        message=f"worker {pair.attempt['worker_id']!r} did not renew its lease: it died, hung or lost the network",
+    )

@@ -1,0 +1,175 @@
+"""The database file: who owns it, its connections, its schema's version. One connection writes, the others read."""
+
+import asyncio
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiosqlite
+
+from agentlightning_server.clock import Clock
+from agentlightning_server.storage.queries import migrations
+from agentlightning_server.storage.transaction import Notices, Reading, Transaction
+from agentlightning_server.storage.writer import Writer, run_on_thread
+
+T = TypeVar("T")
+
+_READERS = 2
+_WRITER_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA mmap_size = 0",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA trusted_schema = OFF",
+)
+_READER_PRAGMAS = ("PRAGMA query_only = ON", "PRAGMA mmap_size = 0", "PRAGMA trusted_schema = OFF")
+
+
+class DatabaseError(Exception):
+    """The database cannot be opened: held by another server, made by a newer one, or not a database."""
+
+
+class Database:
+    """An open database: `write` commits operations in groups, `read` sees the last commit and never waits for a write.
+
+    Attributes:
+        path: The file.
+        durability: How it is kept, in words.
+    """
+
+    def __init__(self, path: Path, clock: Clock, on_commit: Callable[[Notices], None]) -> None:
+        self.path = path
+        self._clock = clock
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._on_commit = on_commit
+        self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
+        self.durability = f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=FULL"
+
+    async def __aenter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        try:
+            self._connection = await _connect(self.path, _WRITER_PRAGMAS)
+            await run_on_thread(self._connection, _migrate, self.path)
+            for _ in range(_READERS):
+                self._readers.put_nowait(await _connect(self.path, _READER_PRAGMAS, mode="ro"))
+        except BaseException:
+            await self._close_connections()
+            raise
+        self._writer = Writer(self._connection, self._clock, self._on_commit)
+        self._writer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._writer.stop()
+        await self._close_connections()
+
+    async def _close_connections(self) -> None:
+        while not self._readers.empty():
+            await self._readers.get_nowait().close()
+        if hasattr(self, "_connection"):
+            await self._connection.close()
+        self._lock.release()
+
+    async def write(self, operation: Callable[[Transaction], T]) -> T:
+        """Run an operation in the next group commit; return only when it is on disk.
+
+        Cancelling the caller does not cancel the operation: its outcome is then unknown to the caller.
+
+        Raises:
+            StoreError: What the operation refused, or that the disk does not take the write.
+        """
+        return await self._writer.submit(operation)
+
+    async def read(self, operation: Callable[[Reading], T]) -> T:
+        """Run an operation on a consistent view of the last commit."""
+        connection = await self._readers.get()
+        try:
+            return await asyncio.shield(run_on_thread(connection, _read, operation, self._clock()))
+        finally:
+            self._readers.put_nowait(connection)
+
+    def announce(self, **facts: object) -> None:
+        """Tell whoever finds the file held (another server, a client looking for this one) who holds it."""
+        self._lock.write(facts)
+
+
+class FileLock:
+    """The one right to serve a database, held by an open file: it goes with the process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            DatabaseError: Another process holds it; the message says which.
+        """
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(file, 4096, 0).decode(errors="replace").strip() or "another process"
+            os.close(file)
+            raise DatabaseError(
+                f"the database {str(self.path.with_suffix(''))!r} is served already, by {holder}: connect to that "
+                "server, stop it, or give another file with --db"
+            ) from None
+        self._file = file
+        self.write({"pid": os.getpid()})
+
+    def write(self, facts: dict[str, Any]) -> None:
+        """Say who holds the lock."""
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, json.dumps(facts).encode() + b"\n", 0)
+
+    def release(self) -> None:
+        """Let go."""
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = None
+
+
+async def _connect(path: Path, pragmas: tuple[str, ...], mode: str = "rwc") -> aiosqlite.Connection:
+    try:
+        connection = await aiosqlite.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        for pragma in pragmas:
+            await connection.execute_fetchall(pragma)
+    except sqlite3.Error as error:
+        raise DatabaseError(f"cannot open the database {str(path)!r}: {error}") from error
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(migrations()):
+        raise DatabaseError(
+            f"the database {str(path)!r} has schema version {version}, this server knows {len(migrations())}: "
+            "it was written by a newer one; use that, or another file"
+        )
+    for number, script in enumerate(migrations()[version:], start=version + 1):
+        # executescript commits what is open, so the script opens and commits its own transaction.
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+
+def _read(connection: sqlite3.Connection, operation: Callable[[Reading], T], now: int) -> T:
+    connection.execute("BEGIN")
+    try:
+        return operation(Reading(connection, now))
+    finally:
+        connection.execute("ROLLBACK")

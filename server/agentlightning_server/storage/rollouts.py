@@ -1,0 +1,117 @@
+"""Rollouts: enqueued, claimed, read. Each function is one operation of a transaction."""
+
+import json
+import secrets
+from collections.abc import Iterable
+
+from agentlightning.v1.rollout_pb2 import Assignment, Rollout
+from agentlightning.v1.store_service_pb2 import UpdateRolloutRequest
+
+from agentlightning_server.errors import StoreError, rollout_not_found
+from agentlightning_server.lifecycle.states import AttemptStatus
+from agentlightning_server.storage import attempts, resources, workers
+from agentlightning_server.storage.rows import input_columns, rollout_message, rollout_status
+from agentlightning_server.storage.transaction import Reading, Transaction
+
+DEFAULT_QUEUE = "default"
+
+
+def enqueue(tx: Transaction, new: Iterable[Rollout]) -> list[Rollout]:
+    """Put rollouts into their queues."""
+    return [_insert(tx, rollout, queued=True) for rollout in new]
+
+
+def start(tx: Transaction, new: Rollout, worker_id: str, lease_duration: int | None) -> Assignment:
+    """Create a rollout with its first attempt, past the queue."""
+    rollout = _insert(tx, new, queued=False)
+    return attempts.start(tx, rollout.rollout_id, worker_id, lease_duration)
+
+
+def claim(tx: Transaction, queue: str, worker_id: str, limit: int, lease_duration: int) -> list[Assignment]:
+    """Lease the first rollouts of a queue to a worker."""
+    rows = tx.all("queued_rollouts", queue=queue, limit=limit)
+    for row in rows:
+        _pin_resources(tx, row["rollout_id"])
+    claimed = [attempts.start(tx, row["rollout_id"], worker_id, lease_duration) for row in rows]
+    workers.on_dequeue(tx, worker_id, found=bool(claimed))
+    return claimed
+
+
+def still_leased(tx: Reading, assigned: Iterable[Assignment]) -> list[Assignment]:
+    """Those of the assignments that are still their holder's, as they stand now."""
+    pairs = [attempts.find(tx, known.attempt.rollout_id, known.attempt.attempt_id) for known in assigned]
+    live = [pair for pair in pairs if AttemptStatus(pair.attempt["status"]).is_live and pair.now.is_latest]
+    return [attempts.assignment(tx, pair) for pair in live]
+
+
+def get(tx: Reading, rollout_id: str) -> Rollout:
+    """One rollout.
+
+    Raises:
+        StoreError: There is no such rollout.
+    """
+    if (row := tx.one("rollout", rollout_id=rollout_id)) is None:
+        raise rollout_not_found(rollout_id)
+    return rollout_message(row)
+
+
+def by_ids(tx: Reading, rollout_ids: Iterable[str]) -> dict[str, Rollout]:
+    """Those of the rollouts that there are, by id."""
+    rows = tx.all("rollouts_by_id", rollout_ids=json.dumps(list(rollout_ids)))
+    return {row["rollout_id"]: rollout_message(row) for row in rows}
+
+
+def update(tx: Transaction, request: UpdateRolloutRequest) -> Rollout:
+    """Change the named fields of a rollout, as an administrator."""
+    asked, paths = request.rollout, set(request.update_mask.paths)
+    changed = get(tx, asked.rollout_id)
+    for path in paths - {"status"}:
+        changed.ClearField(path)  # type: ignore[arg-type]  # the edge has checked the paths
+    masked = Rollout()
+    request.update_mask.MergeMessage(asked, masked)
+    masked.ClearField("status")
+    changed.MergeFrom(masked)
+    if "resources_id" in paths:
+        changed.resources_version = asked.resources_version
+    if paths - {"status"}:
+        tx.run(
+            "update_rollout_fields", rollout_id=asked.rollout_id, revision=tx.next_revision(), **input_columns(changed)
+        )
+    if "status" in paths:
+        attempts.set_rollout_status(tx, asked.rollout_id, rollout_status(asked.status))
+    return get(tx, asked.rollout_id)
+
+
+def _insert(tx: Transaction, new: Rollout, *, queued: bool) -> Rollout:
+    rollout_id = "ro-" + secrets.token_hex(6)
+    queue = new.queue or DEFAULT_QUEUE
+    found = resources.resolve(tx, new.resources_id, new.resources_version, new.run_id)
+    columns = input_columns(new)
+    if found is not None:
+        columns |= {"resources_id": found.resources_id, "resources_version": found.version}
+    tx.run(
+        "insert_rollout",
+        rollout_id=rollout_id,
+        run_id=new.run_id,
+        queue=queue,
+        priority=new.priority,
+        revision=tx.next_revision(),
+        now=tx.now,
+        **columns,
+    )
+    if queued:
+        tx.notices.queued[queue] += 1
+    return get(tx, rollout_id)
+
+
+def _pin_resources(tx: Transaction, rollout_id: str) -> None:
+    """Resources that were not there when the rollout was enqueued may be there now."""
+    rollout = get(tx, rollout_id)
+    if rollout.resources_version:
+        return
+    try:
+        found = resources.resolve(tx, rollout.resources_id, 0, rollout.run_id)
+    except StoreError:
+        return
+    if found is not None:
+        tx.run("pin_rollout_resources", rollout_id=rollout_id, resources_id=found.resources_id, version=found.version)

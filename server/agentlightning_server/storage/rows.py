@@ -1,0 +1,164 @@
+"""Rows to messages and to what the rules look at, and back. Knows no rule and no query."""
+
+import json
+import sqlite3
+from typing import Any
+
+from agentlightning.v1.attempt_pb2 import Attempt, Failure
+from agentlightning.v1.attempt_pb2 import AttemptStatus as ProtoAttemptStatus
+from agentlightning.v1.attempt_pb2 import FailureKind as ProtoFailureKind
+from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig
+from agentlightning.v1.rollout_pb2 import RolloutStatus as ProtoRolloutStatus
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from agentlightning_server.lifecycle.states import AttemptStatus, FailureKind, RetryPolicy, RolloutStatus, Situation
+
+DEFAULT_MAX_REDELIVERIES = 3
+_MICRO = 1_000_000
+
+
+def timestamp(micros: int) -> Timestamp:
+    """Microseconds since 1970 as a message."""
+    return Timestamp(seconds=micros // _MICRO, nanos=micros % _MICRO * 1000)
+
+
+def micros(time: Timestamp | Duration) -> int:
+    """A message as microseconds."""
+    return time.seconds * _MICRO + time.nanos // 1000
+
+
+def duration(micros: int) -> Duration:
+    """Microseconds as a message."""
+    return Duration(seconds=micros // _MICRO, nanos=micros % _MICRO * 1000)
+
+
+def rollout_status(value: "ProtoRolloutStatus.ValueType") -> RolloutStatus:
+    """The rules' word for the wire's."""
+    return RolloutStatus(ProtoRolloutStatus.Name(value).removeprefix("ROLLOUT_STATUS_").lower())
+
+
+def attempt_status(value: "ProtoAttemptStatus.ValueType") -> AttemptStatus:
+    """The rules' word for the wire's."""
+    return AttemptStatus(ProtoAttemptStatus.Name(value).removeprefix("ATTEMPT_STATUS_").lower())
+
+
+def failure_kind(value: "ProtoFailureKind.ValueType") -> FailureKind:
+    """The rules' word for the wire's; an unsaid kind is the agent's."""
+    name = ProtoFailureKind.Name(value).removeprefix("FAILURE_KIND_").lower()
+    return FailureKind.AGENT if name == "unspecified" else FailureKind(name)
+
+
+def proto_attempt_status(status: str) -> "ProtoAttemptStatus.ValueType":
+    """The wire's word for the rules'."""
+    return ProtoAttemptStatus.Value(f"ATTEMPT_STATUS_{status.upper()}")
+
+
+def proto_rollout_status(status: str) -> "ProtoRolloutStatus.ValueType":
+    """The wire's word for the rules'."""
+    return ProtoRolloutStatus.Value(f"ROLLOUT_STATUS_{status.upper()}")
+
+
+def proto_failure_kind(kind: FailureKind) -> "ProtoFailureKind.ValueType":
+    """The wire's word for the rules'."""
+    return ProtoFailureKind.Value(f"FAILURE_KIND_{kind.upper()}")
+
+
+def input_columns(rollout: Rollout) -> dict[str, Any]:
+    """What a rollout's owner decides, as columns."""
+    config = rollout.config
+    return {
+        "mode": rollout.mode,
+        "input_json": rollout.input_json,
+        "resources_id": rollout.resources_id,
+        "resources_version": rollout.resources_version,
+        "timeout": micros(config.timeout) if config.HasField("timeout") else None,
+        "unresponsive_timeout": micros(config.unresponsive_timeout)
+        if config.HasField("unresponsive_timeout")
+        else None,
+        "max_attempts": config.max_attempts or 1,
+        "retry_condition": " ".join(attempt_status(status) for status in config.retry_condition),
+        "max_redeliveries": config.max_redeliveries
+        if config.HasField("max_redeliveries")
+        else DEFAULT_MAX_REDELIVERIES,
+        "metadata_json": rollout.metadata_json,
+        "labels_json": json.dumps(dict(rollout.labels), sort_keys=True),
+    }
+
+
+def rollout_message(row: sqlite3.Row) -> Rollout:
+    """A row of `rollouts_with_attempt` as a message."""
+    message = Rollout(
+        rollout_id=row["rollout_id"],
+        run_id=row["run_id"],
+        queue=row["queue"],
+        priority=row["priority"],
+        status=proto_rollout_status(row["status"]),
+        mode=row["mode"],
+        input_json=row["input_json"],
+        resources_id=row["resources_id"],
+        resources_version=row["resources_version"],
+        config=_config(row),
+        metadata_json=row["metadata_json"],
+        labels=json.loads(row["labels_json"]),
+        create_time=timestamp(row["create_time"]),
+        end_time=None if row["end_time"] is None else timestamp(row["end_time"]),
+        attempt_count=row["attempt_count"],
+        redelivery_count=row["redelivery_count"],
+        revision=row["revision"],
+    )
+    if row["a_attempt_id"] is not None:
+        message.latest_attempt.CopyFrom(attempt_message(row, prefix="a_"))
+    return message
+
+
+def attempt_message(row: sqlite3.Row, prefix: str = "") -> Attempt:
+    """A row of `attempts` as a message."""
+
+    def at(column: str) -> Timestamp | None:
+        return None if row[prefix + column] is None else timestamp(row[prefix + column])
+
+    return Attempt(
+        rollout_id=row["rollout_id"],
+        attempt_id=row[f"{prefix}attempt_id"],
+        sequence_id=row[f"{prefix}sequence_id"],
+        status=proto_attempt_status(row[f"{prefix}status"]),
+        worker_id=row[f"{prefix}worker_id"],
+        start_time=at("start_time"),
+        end_time=at("end_time"),
+        last_heartbeat_time=at("last_heartbeat_time"),
+        lease_expire_time=at("lease_expire_time"),
+        metadata_json=row[f"{prefix}metadata_json"],
+        failure=None if row[f"{prefix}failure"] is None else Failure.FromString(row[f"{prefix}failure"]),
+        final_reward=row[f"{prefix}final_reward"],
+        lost_span_count=row[f"{prefix}lost_span_count"],
+        revision=row[f"{prefix}revision"],
+    )
+
+
+def situation(rollout: sqlite3.Row, attempt: sqlite3.Row) -> Situation:
+    """What the rules look at: a row of `rollouts_with_attempt` and one of `attempts`."""
+    return Situation(
+        rollout=RolloutStatus(rollout["status"]),
+        attempt=AttemptStatus(attempt["status"]),
+        is_latest=rollout["latest_attempt_id"] == attempt["attempt_id"],
+        sequence_id=attempt["sequence_id"],
+        redeliveries=rollout["redelivery_count"],
+        releases=rollout["release_count"],
+        lost=bool(attempt["lost"]),
+        retry=RetryPolicy(
+            max_attempts=rollout["max_attempts"],
+            retry_condition=frozenset(map(AttemptStatus, rollout["retry_condition"].split())),
+            max_redeliveries=rollout["max_redeliveries"],
+        ),
+    )
+
+
+def _config(row: sqlite3.Row) -> RolloutConfig:
+    return RolloutConfig(
+        timeout=None if row["timeout"] is None else duration(row["timeout"]),
+        unresponsive_timeout=None if row["unresponsive_timeout"] is None else duration(row["unresponsive_timeout"]),
+        max_attempts=row["max_attempts"],
+        retry_condition=[proto_attempt_status(status) for status in row["retry_condition"].split()],
+        max_redeliveries=row["max_redeliveries"],
+    )

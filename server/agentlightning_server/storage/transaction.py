@@ -1,0 +1,63 @@
+"""What an operation works with: a connection, the time, the revision, and the notices for after the commit."""
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentlightning_server.storage.queries import queries
+
+
+@dataclass(slots=True)
+class Notices:
+    """What others need to know once a commit is on disk."""
+
+    queued: Counter[str] = field(default_factory=Counter)
+    """How many rollouts entered each queue."""
+    ended: list[str] = field(default_factory=list)
+    """Rollouts that became terminal."""
+    deadlines: list[tuple[int, str, str]] = field(default_factory=list)
+    """When to look at which rollout and attempt again."""
+
+    def add(self, other: "Notices") -> None:
+        """Take over another's notices."""
+        self.queued.update(other.queued)
+        self.ended += other.ended
+        self.deadlines += other.deadlines
+
+
+class Reading:
+    """A consistent view of the database for one operation that changes nothing."""
+
+    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        self.connection = connection
+        self.now = now
+
+    def all(self, name: str, /, **values: Any) -> list[sqlite3.Row]:
+        """Every row of a named query."""
+        return self.connection.execute(queries()[name], values).fetchall()
+
+    def one(self, name: str, /, **values: Any) -> sqlite3.Row | None:
+        """The first row of a named query."""
+        row: sqlite3.Row | None = self.connection.execute(queries()[name], values).fetchone()
+        return row
+
+    def revision(self) -> int:
+        """The revision of the last change."""
+        return int(self.connection.execute(queries()["revision"]).fetchone()[0])
+
+
+class Transaction(Reading):
+    """One operation's part of a group commit."""
+
+    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        super().__init__(connection, now)
+        self.notices = Notices()
+
+    def run(self, name: str, /, **values: Any) -> int:
+        """Execute a named query and say how many rows it changed."""
+        return self.connection.execute(queries()[name], values).rowcount
+
+    def next_revision(self) -> int:
+        """The revision of a change that is being made."""
+        return int(self.connection.execute(queries()["next_revision"]).fetchone()[0])
