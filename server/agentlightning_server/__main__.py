@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _greet(address: str, config: Config) -> None:
-    print(f"Store listening on {address}, keeping {config.database} (pid {os.getpid()})", flush=True)
-    print(f"Look inside: grpcurl -plaintext {address} list", flush=True)
+    where = f"Store listening on {address}, keeping {config.database} (pid {os.getpid()})"
+    print(f"{where}\nLook inside: grpcurl -plaintext {address} list", flush=True)
     if config.host not in ("127.0.0.1", "::1", "localhost"):
         logging.getLogger(__name__).warning("anyone who can reach %s can read and write this store", address)
 

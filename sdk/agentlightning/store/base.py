@@ -1,7 +1,7 @@
 """What a store does, as Python sees it. Knows no transport: `LightningStoreClient` is the implementation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from agentlightning.types import (
@@ -202,6 +202,10 @@ class LightningStore(ABC):
         Returns:
             Those that are terminal, in the order of the request.
         """
+
+    @abstractmethod
+    def iter_finished(self, rollout_ids: Sequence[str], timeout: float | None = None) -> AsyncIterator[Rollout]:
+        """Each of the rollouts as it becomes terminal; like `wait_for_rollouts`, one by one."""
 
     @abstractmethod
     async def add_span(self, span: Span) -> Span | None:

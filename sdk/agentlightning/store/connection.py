@@ -1,0 +1,244 @@
+"""The process's gRPC: one thread with one event loop, one channel an address, retries, and errors as exceptions.
+
+Clients are addresses: they hold nothing of this, so they work from any loop, any thread or none, can be pickled, and
+start afresh after a fork. Knows no operation of the store.
+"""
+
+import asyncio
+import atexit
+import concurrent.futures
+import logging
+import os
+import random
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from agentlightning.errors import (
+    AttemptLostError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    UnsupportedError,
+)
+from agentlightning.v1.store_service_pb2_grpc import StoreServiceStub
+
+if TYPE_CHECKING:
+    from agentlightning.v1.store_service_pb2_grpc import StoreServiceAsyncStub
+
+T = TypeVar("T")
+
+DEFAULT_PORT = 4747
+MAX_MESSAGE_BYTES = 16 << 20
+
+_log = logging.getLogger(__name__)
+_CALL_SECONDS = 30.0
+_FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.1, 2.0, 1.6
+_DETAILS_KEY = "grpc-status-details-bin"
+_SCHEMES = {"": False, "http": False, "grpc": False, "https": True, "grpcs": True}
+_ERRORS: dict[grpc.StatusCode, type[StoreError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: InvalidRequestError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ABORTED: ConflictError,
+    grpc.StatusCode.UNAVAILABLE: StoreUnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: StoreUnavailableError,
+    grpc.StatusCode.UNIMPLEMENTED: UnsupportedError,
+}
+_RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+class _GrpcThread:
+    """A thread with an event loop, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.connections: dict[str, Connection] = {}
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        with self.lock:
+            if self.loop is None:
+                self.loop = asyncio.new_event_loop()
+                threading.Thread(target=self.loop.run_forever, name="agentlightning-grpc", daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    async def close(self) -> None:
+        for connection in self.connections.values():
+            await connection.channel.close(grace=0)
+        self.connections.clear()
+
+
+_thread = _GrpcThread()
+_inherited: list[_GrpcThread] = []
+
+
+def _forget() -> None:
+    """In a forked child: the thread did not come along, and its channels must not even be destroyed here."""
+    global _thread
+    _inherited.append(_thread)
+    _thread = _GrpcThread()
+
+
+def _close_at_exit() -> None:
+    if _thread.loop is not None:
+        try:
+            _thread.run(_thread.close()).result(timeout=2)
+        except (TimeoutError, concurrent.futures.TimeoutError):
+            _log.debug("gRPC did not close in time")
+
+
+os.register_at_fork(after_in_child=_forget)
+atexit.register(_close_at_exit)
+
+
+def is_in_use() -> bool:
+    """Whether this process has touched gRPC, after which it should not be forked."""
+    return _thread.loop is not None
+
+
+async def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the gRPC thread; cancelling the caller cancels it."""
+    return await asyncio.wrap_future(_thread.run(coroutine))
+
+
+async def stream(produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncIterator[T]:
+    """What a coroutine on the gRPC thread emits, item by item, in the caller's loop."""
+    loop, items = asyncio.get_running_loop(), asyncio.Queue[tuple[T] | None]()
+
+    def emit(item: T | None, *, end: bool = False) -> None:
+        loop.call_soon_threadsafe(items.put_nowait, None if end else (cast(T, item),))
+
+    producer = _thread.run(produce(emit))
+    producer.add_done_callback(lambda _: emit(None, end=True))
+    try:
+        while (item := await items.get()) is not None:
+            yield item[0]
+        producer.result()
+    finally:
+        producer.cancel()
+
+
+class Connection:
+    """A channel to one store. Lives on the gRPC thread only.
+
+    Attributes:
+        target: The address, without a scheme.
+        stub: The store's calls.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.target, secure = parse_address(address)
+        self.channel = (
+            grpc.aio.secure_channel(self.target, grpc.ssl_channel_credentials(), options=_OPTIONS)
+            if secure
+            else grpc.aio.insecure_channel(self.target, options=_OPTIONS)
+        )
+        self.stub = cast("StoreServiceAsyncStub", StoreServiceStub(self.channel))
+
+    async def call(self, method: str, request: Any, *, retry_seconds: float, timeout: float = _CALL_SECONDS) -> Any:
+        """Make a unary call, again and again while the store cannot be reached: every call is safe to repeat.
+
+        Raises:
+            StoreError: The store refused, or could not be reached for `retry_seconds`.
+        """
+        backoff = Backoff(retry_seconds)
+        while True:
+            try:
+                return await getattr(self.stub, method)(request, timeout=timeout)
+            except grpc.aio.AioRpcError as error:
+                await backoff.pause_or_raise(error, self.target)
+
+
+class Backoff:
+    """How long to try again: pauses that grow, until the store has been out of reach for so many seconds."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        self._retry_seconds = retry_seconds
+        self.reset()
+
+    def reset(self) -> None:
+        """The store has answered."""
+        self._pause = _FIRST_PAUSE
+        self._begun = asyncio.get_running_loop().time()
+
+    async def pause_or_raise(self, error: grpc.aio.AioRpcError, target: str) -> None:
+        """Pause after a failed call if it is worth another try.
+
+        Raises:
+            StoreError: It is not.
+        """
+        elapsed = asyncio.get_running_loop().time() - self._begun
+        if error.code() not in _RETRIED or elapsed + self._pause > self._retry_seconds:
+            raise as_exception(error, target) from None
+        if self._pause == _FIRST_PAUSE:
+            _log.warning("the store at %s does not answer, trying for %g s", target, self._retry_seconds)
+        await asyncio.sleep(self._pause * random.uniform(0.8, 1.2))
+        self._pause = min(self._pause * _PAUSE_GROWTH, _LAST_PAUSE)
+
+
+def connection_to(address: str) -> Connection:
+    """The process's connection to a store. On the gRPC thread only."""
+    if address not in _thread.connections:
+        _thread.connections[address] = Connection(address)
+    return _thread.connections[address]
+
+
+def parse_address(address: str) -> tuple[str, bool]:
+    """The gRPC target of an address, and whether it is reached over TLS.
+
+    Raises:
+        InvalidRequestError: It is not an address.
+    """
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        port = parts.port or DEFAULT_PORT
+    except ValueError:
+        port = 0
+    if parts.scheme not in _SCHEMES or not parts.hostname or not port or parts.path not in ("", "/"):
+        raise InvalidRequestError(
+            f"address is {address!r}, expected host:port, or that after http://, grpc://, https:// or grpcs://",
+            code="INVALID_ARGUMENT",
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{port}", _SCHEMES[parts.scheme]
+
+
+def as_exception(error: grpc.aio.AioRpcError, target: str) -> StoreError:
+    """What a failed call says, as one of our exceptions."""
+    code, message = error.code(), error.details() or ""
+    reason, metadata = _error_info(error)
+    kind = _ERRORS.get(code, StoreError)
+    if reason.startswith("ATTEMPT_") and code is grpc.StatusCode.FAILED_PRECONDITION:
+        kind = AttemptLostError
+    if kind is StoreUnavailableError and not reason:
+        message = f"no store answers at {target} ({message}): is `agl store` running there?"
+    return kind(message, code=code.name, reason=reason, metadata=metadata)
+
+
+def _error_info(error: grpc.aio.AioRpcError) -> tuple[str, dict[str, str]]:
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY:
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    return info.reason, dict(info.metadata)
+    return "", {}

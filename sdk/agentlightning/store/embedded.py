@@ -1,0 +1,156 @@
+"""A store of one's own: one server process a folder, joined by whoever comes later, gone with its last client.
+
+The only place of the SDK that knows of the server, and that only by its command line.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from agentlightning.errors import StoreUnavailableError
+
+DEFAULT_FOLDER = Path(".agentlightning")
+DATABASE_NAME = "store.db"
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedStore:
+    """The store of a folder: the server that is there, or one that this starts and keeps running.
+
+    The server lives as long as somebody holds the folder's `clients.lock`, a lock that the kernel drops with its
+    holder: no client can die without the server noticing, and none can leave it behind.
+
+    Args:
+        folder: Where the database is, or is to be.
+
+    Attributes:
+        address: Where the store answers, once started.
+    """
+
+    def __init__(self, folder: Path = DEFAULT_FOLDER) -> None:
+        self.folder = folder
+        self.database = folder / DATABASE_NAME
+        self.address = ""
+        self._clients: IO[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._stopping = threading.Event()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this object started the server, rather than joined it."""
+        return self._process is not None
+
+    def start(self) -> str:
+        """Join the folder's server or start one, and say where it answers.
+
+        Raises:
+            StoreUnavailableError: The server does not start; the message holds what it said.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self.folder / "start.lock"):
+            # Waits for a server that is just going: it holds this lock until its process has ended.
+            self._clients = (self.folder / "clients.lock").open("ab")
+            fcntl.flock(self._clients, fcntl.LOCK_SH)
+            self.address = address_of(self.database) or self._spawn(port=0)
+        return self.address
+
+    def keep_running(self) -> None:
+        """Start the server again, at the same address, whenever it ends before `stop`; nothing for a joined one."""
+        if self.is_ours:
+            threading.Thread(target=self._restart_for_ever, name="embedded-store", daemon=True).start()
+
+    def stop(self) -> None:
+        """Leave: the server ends if this was its last client."""
+        self._stopping.set()
+        if self._clients is None:
+            return
+        with self._clients:
+            if self._process is not None and not self._is_used_by_others():
+                self._process.terminate()
+                self._process.wait()
+        self._clients = None
+
+    def __enter__(self) -> "EmbeddedStore":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _spawn(self, port: int) -> str:
+        command = [sys.executable, "-m", "agentlightning_server", "--db", str(self.database), "--port", str(port)]
+        command += ["--log-level", "WARNING", "--clients-lock", str(self.folder / "clients.lock")]
+        with (self.folder / "store.log").open("ab") as log:
+            # A session of its own: Ctrl-C is for the client, which stops the server when it is done with it.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True, text=True
+            )
+        assert self._process.stdout is not None
+        with self._process.stdout as greeting:
+            greeting.readline()
+        address = address_of(self.database)
+        if address is None:
+            self._process.wait()
+            raise StoreUnavailableError(f"the embedded store did not start: {_last_line(self.folder / 'store.log')}")
+        return address
+
+    def _restart_for_ever(self) -> None:
+        port = int(self.address.rpartition(":")[2])
+        while self._process is not None:
+            code = self._process.wait()
+            if self._stopping.is_set():
+                return
+            _log.warning("the store ended with code %s and is started again: nothing it acknowledged is lost", code)
+            try:
+                self._spawn(port)
+            except StoreUnavailableError as error:
+                _log.error("%s", error)
+                return
+
+    def _is_used_by_others(self) -> bool:
+        """Whether our share of the clients' lock cannot become the whole."""
+        assert self._clients is not None
+        try:
+            fcntl.flock(self._clients, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def address_of(database: Path) -> str | None:
+    """Where a database is being served. None: nowhere."""
+    lock = database.with_name(database.name + ".lock")
+    try:
+        with lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                address = json.loads(file.read()).get("address")
+                return str(address) if address else None
+    except (FileNotFoundError, ValueError):
+        pass
+    return None
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return lines[-1] if lines else f"see {log}"
