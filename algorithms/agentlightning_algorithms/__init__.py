@@ -1,1 +1,6 @@
+"""Algorithms that come with the SDK. Each is a client of the SDK's public names and of nothing else."""
 
+from agentlightning_algorithms.apo import APO
+from agentlightning_algorithms.baseline import Baseline
+
+__all__ = ["APO", "Baseline"]

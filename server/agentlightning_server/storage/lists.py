@@ -45,12 +45,11 @@ _ROLLOUT_ORDERS = {
 
 @dataclass(slots=True)
 class _Query:
-    """A list being composed. `order` is a non-null expression; `key` is unique and settles ties."""
+    """A list being composed, sorted by non-null expressions of which the last is unique."""
 
     columns: str
     table: str
-    key: str
-    order: str = "0"
+    sort: tuple[str, ...]
     descending: bool = False
     conditions: list[str] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
@@ -69,24 +68,38 @@ class _Query:
         return int(tx.connection.execute(self.text("count(*)", self.conditions), self.values).fetchone()[0])
 
     def page(self, tx: Reading, size: int, token: str, skip: int = 0) -> tuple[list[sqlite3.Row], str]:
-        """One page and the token of the next, empty when there is none."""
+        """One page and the token of the next, empty when there is none. The sort values are a row's last columns."""
         size = size or DEFAULT_PAGE
         conditions, values = list(self.conditions), list(self.values)
         if token:
-            conditions.append(f"({self.order}, {self.key}) {'<' if self.descending else '>'} (?, ?)")
-            values += _decoded(token)
+            places = ", ".join("?" * len(self.sort))
+            conditions.append(f"({', '.join(self.sort)}) {'<' if self.descending else '>'} ({places})")
+            values += _decoded(token, len(self.sort))
         direction = "DESC" if self.descending else "ASC"
-        columns = f"{self.columns}, {self.order} AS page_order, {self.key} AS page_key"
-        ordered = f"ORDER BY {self.order} {direction}, {self.key} {direction} LIMIT ? OFFSET ?"
-        text = f"{self.text(columns, conditions)} {ordered}"
+        order = ", ".join(f"{expression} {direction}" for expression in self.sort)
+        text = f"{self.text(', '.join((self.columns, *self.sort)), conditions)} ORDER BY {order} LIMIT ? OFFSET ?"
         rows = tx.connection.execute(text, [*values, size + 1, skip]).fetchall()
-        return rows[:size], _encoded(rows[size - 1]) if len(rows) > size else ""
+        return rows[:size], self.token(rows[size - 1]) if len(rows) > size else ""
+
+    def token(self, row: sqlite3.Row) -> str:
+        """Where a page that ends with this row is gone on with."""
+        return base64.urlsafe_b64encode(json.dumps(row[-len(self.sort) :]).encode()).decode()
+
+    def fitting_page(self, tx: Reading, size: int, token: str) -> tuple[list[sqlite3.Row], str]:
+        """A page cut short, to one row at least, where its first column would be too large for a message."""
+        rows, next_token = self.page(tx, size, token)
+        total = 0
+        for count, row in enumerate(rows):
+            total += len(row[0])
+            if count and total > _MAX_PAGE_BYTES:
+                return rows[:count], self.token(rows[count - 1])
+        return rows, next_token
 
 
 def rollouts(tx: Reading, request: ListRolloutsRequest) -> tuple[list[Rollout], str, int]:
     """A page of rollouts, the next page's token, and the total if asked."""
     order, descending = _order(request.order_by)
-    query = _Query("*", "rollouts_with_attempt", "id", order, descending)
+    query = _Query("*", "rollouts_with_attempt", (order, "id"), descending)
     if request.statuses:
         query.where_in("status", [rollout_status(status) for status in request.statuses])
     if request.rollout_ids:
@@ -103,7 +116,7 @@ def rollouts(tx: Reading, request: ListRolloutsRequest) -> tuple[list[Rollout], 
 
 def attempts(tx: Reading, request: ListAttemptsRequest) -> tuple[list[Attempt], str]:
     """A page of a rollout's attempts."""
-    query = _Query("*", "attempts", "sequence_id")
+    query = _Query("*", "attempts", ("sequence_id",))
     query.where("rollout_id = ?", request.rollout_id)
     rows, token = query.page(tx, request.page_size, request.page_token)
     return [attempt_message(row) for row in rows], token
@@ -111,7 +124,7 @@ def attempts(tx: Reading, request: ListAttemptsRequest) -> tuple[list[Attempt], 
 
 def spans(tx: Reading, request: ListSpansRequest) -> tuple[list[Span], str]:
     """A page of a rollout's spans, cut short where it would be too large for a message."""
-    query = _Query("span", "spans", "id", "sequence_id")
+    query = _Query("span", "spans", ("sequence_id", "id"))
     query.where("rollout_id = ?", request.rollout_id)
     if request.attempt_id == "latest":
         query.where("attempt_id = (SELECT latest_attempt_id FROM rollouts WHERE rollout_id = ?)", request.rollout_id)
@@ -119,27 +132,26 @@ def spans(tx: Reading, request: ListSpansRequest) -> tuple[list[Span], str]:
         query.where("attempt_id = ?", request.attempt_id)
     if request.name:
         query.where("name = ?", request.name)
-    rows, token = query.page(tx, request.page_size, request.page_token)
-    rows, token = _fitting(rows, token)
+    rows, token = query.fitting_page(tx, request.page_size, request.page_token)
     return [Span.FromString(row[0]) for row in rows], token
 
 
 def resources(tx: Reading, request: ListResourcesRequest) -> tuple[list[Resources], str]:
     """A page of resources in the order of writing."""
-    query = _Query("resources", "resources AS r", "revision")
+    query = _Query("resources", "resources AS r", ("revision",))
     if request.resources_id:
         query.where("resources_id = ?", request.resources_id)
     else:
         query.where("version = (SELECT max(version) FROM resources WHERE resources_id = r.resources_id)")
     if request.run_id:
         query.where("run_id = ?", request.run_id)
-    rows, token = _fitting(*query.page(tx, request.page_size, request.page_token))
+    rows, token = query.fitting_page(tx, request.page_size, request.page_token)
     return [Resources.FromString(row[0]) for row in rows], token
 
 
 def runs(tx: Reading, request: ListRunsRequest) -> tuple[list[Run], str]:
     """A page of runs, newest first."""
-    query = _Query("run", "runs", "id", descending=True)
+    query = _Query("run", "runs", ("id",), descending=True)
     if request.status != RunStatus.RUN_STATUS_UNSPECIFIED:
         query.where("status = ?", request.status)
     rows, token = query.page(tx, request.page_size, request.page_token)
@@ -148,7 +160,7 @@ def runs(tx: Reading, request: ListRunsRequest) -> tuple[list[Run], str]:
 
 def workers(tx: Reading, request: ListWorkersRequest) -> tuple[list[Worker], str]:
     """A page of workers by name."""
-    query = _Query("worker", "workers", "worker_id")
+    query = _Query("worker", "workers", ("worker_id",))
     if request.status != WorkerStatus.WORKER_STATUS_UNSPECIFIED:
         query.where("status = ?", request.status)
     rows, token = query.page(tx, request.page_size, request.page_token)
@@ -163,27 +175,15 @@ def _order(order_by: str) -> tuple[str, bool]:
     return _ROLLOUT_ORDERS[name], direction == "desc"
 
 
-def _fitting(rows: list[sqlite3.Row], token: str) -> tuple[list[sqlite3.Row], str]:
-    """As many of the rows as one message takes, at least one."""
-    size = 0
-    for count, row in enumerate(rows):
-        size += len(row[0])
-        if count and size > _MAX_PAGE_BYTES:
-            return rows[:count], _encoded(rows[count - 1])
-    return rows, token
-
-
-def _encoded(row: sqlite3.Row) -> str:
-    return base64.urlsafe_b64encode(json.dumps([row["page_order"], row["page_key"]]).encode()).decode()
-
-
-def _decoded(token: str) -> list[Any]:
+def _decoded(token: str, length: int) -> list[Any]:
     try:
-        order, key = json.loads(base64.urlsafe_b64decode(token))
-    except (ValueError, TypeError) as error:
+        values = json.loads(base64.urlsafe_b64decode(token))
+    except ValueError:
+        values = None
+    if not isinstance(values, list) or len(values) != length:
         raise StoreError(
             ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID,
             f"page_token {token[:50]!r} was not given by this list: start again without one",
             field="page_token",
-        ) from error
-    return [order, key]
+        )
+    return values

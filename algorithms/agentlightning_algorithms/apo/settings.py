@@ -1,0 +1,50 @@
+"""What one can choose about the search, and what the choice costs. Knows no store and no model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentlightning.algorithm import Estimate
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of `APO`, checked; their meaning is written there."""
+
+    gradient_model: str
+    apply_edit_model: str
+    diversity_temperature: float
+    gradient_batch_size: int
+    val_batch_size: int
+    beam_width: int
+    branch_factor: int
+    beam_rounds: int
+    rollout_batch_timeout: float
+    run_initial_validation: bool
+    gradient_prompt_files: Sequence[str] | None
+    apply_edit_prompt_files: Sequence[str] | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("gradient_batch_size", "val_batch_size", "beam_width", "branch_factor", "beam_rounds"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if not self.rollout_batch_timeout > 0:
+            raise ValueError(f"rollout_batch_timeout must be more than 0 seconds, not {self.rollout_batch_timeout!r}")
+        if not self.diversity_temperature >= 0:
+            raise ValueError(f"diversity_temperature must not be negative: {self.diversity_temperature!r}")
+
+    @property
+    def branches(self) -> int:
+        """New prompts per round."""
+        return self.beam_width * self.branch_factor
+
+    def estimate(self, train_size: int, val_size: int) -> Estimate:
+        """The cost when no branch is dropped and no edit repaired."""
+        training = self.beam_rounds * self.branches * min(self.gradient_batch_size, train_size)
+        candidates = 1 + self.branches + (self.beam_rounds - 1) * (self.beam_width + self.branches)
+        validations = self.beam_rounds + self.run_initial_validation
+        return Estimate(
+            rollouts=training + candidates * min(self.val_batch_size, val_size) + validations * val_size,
+            optimizer_calls=2 * self.beam_rounds * self.branches,
+        )

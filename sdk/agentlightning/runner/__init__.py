@@ -1,0 +1,5 @@
+"""Running agents for the rollouts of a store. Knows agents, tracer and store, and no algorithm."""
+
+from agentlightning.runner.runner import LitAgentRunner
+
+__all__ = ["LitAgentRunner"]

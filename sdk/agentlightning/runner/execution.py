@@ -1,0 +1,102 @@
+"""Running one call of an agent, on the loop or in a thread, for as long as it may take. Knows no store and no spans."""
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from agentlightning.errors import AgentError
+from agentlightning.runner.failure import AttemptTimeoutError
+
+_log = logging.getLogger(__name__)
+
+
+class AttemptAbandoned(BaseException):
+    """The attempt is no longer ours, and nobody is to be told how it ends. No failure, so no Exception."""
+
+
+async def execute(call: Callable[[], Any], *, limit: float | None, lost: "asyncio.Future[Any]") -> Any:
+    """What the agent returns, awaited if it is awaitable.
+
+    Args:
+        call: The agent's call; on this loop if it is a coroutine function, in a thread of its own otherwise.
+        limit: The seconds it may take.
+        lost: Done when the attempt is lost.
+
+    Raises:
+        AttemptTimeoutError: When it took longer. A thread cannot be interrupted and runs on, unheard.
+        AttemptAbandoned: When the attempt was lost meanwhile.
+    """
+    loop = asyncio.get_running_loop()
+    result = None
+    try:
+        async with asyncio.timeout(limit) as deadline:
+            with _calling_back(lost, lambda: deadline.reschedule(loop.time())):
+                result = await _run(call)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+    if lost.done():
+        raise AttemptAbandoned
+    if deadline.expired():
+        raise AttemptTimeoutError(f"the agent did not finish within {limit:g} s")
+    return result
+
+
+async def in_thread(call: Callable[[], Any]) -> Any:
+    """What a call returns that runs in a thread of its own, within a copy of this context.
+
+    The thread is a daemon: one that never ends is left behind when this is cancelled, and stops no program from ending.
+    """
+    outcome: Future[tuple[Any, BaseException | None]] = Future()
+    outcome.set_running_or_notify_cancel()
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        # An exception is passed on as a value, as futures of asyncio cannot hold StopIteration.
+        try:
+            outcome.set_result((context.run(call), None))
+        except BaseException as error:
+            outcome.set_result((None, error))
+
+    threading.Thread(target=run, name="agentlightning-agent", daemon=True).start()
+    result, error = await asyncio.wrap_future(outcome)
+    if error:
+        raise error
+    return result
+
+
+async def _run(call: Callable[[], Any]) -> Any:
+    try:
+        result = await (call() if inspect.iscoroutinefunction(call) else _run_in_thread(call))
+        return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise
+        raise AgentError("the agent was cancelled by something within it") from error
+
+
+async def _run_in_thread(call: Callable[[], Any]) -> Any:
+    try:
+        return await in_thread(call)
+    except asyncio.CancelledError:
+        _log.warning("A thread is left behind: an agent that is not async cannot be interrupted.")
+        raise
+
+
+@contextmanager
+def _calling_back(future: "asyncio.Future[Any]", call: Callable[[], None]) -> Iterator[None]:
+    def callback(_: object) -> None:
+        call()
+
+    future.add_done_callback(callback)
+    try:
+        yield
+    finally:
+        future.remove_done_callback(callback)

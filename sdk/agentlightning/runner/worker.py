@@ -1,0 +1,136 @@
+"""One attempt from its claim to its report: resources, agent, spans, outcome. Knows no queue."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from agentlightning.emitter import find_final_reward
+from agentlightning.errors import AttemptLostError, StoreError
+from agentlightning.litagent import LitAgent
+from agentlightning.runner.delivery import SpanDelivery
+from agentlightning.runner.execution import AttemptAbandoned, execute
+from agentlightning.runner.failure import failure_of
+from agentlightning.runner.resources import ResourceReader
+from agentlightning.runner.result import record_result
+from agentlightning.store.base import LightningStore
+from agentlightning.tracer import AttemptTrace, Tracer
+from agentlightning.types import AttemptedRollout, AttemptStatus, Failure, Span
+
+_log = logging.getLogger(__name__)
+
+Lost = asyncio.Future[AttemptStatus | None]
+"""Done when an attempt is no longer the worker's, with its status if that is known."""
+
+_STOP_SECONDS: Final = 5.0
+
+
+class Worker:
+    """Runs attempts of one agent for one store, any number at once.
+
+    Args:
+        name: The worker's name in the log.
+        agent: The agent.
+        store: What the attempts are reported to.
+        tracer: What records them.
+    """
+
+    def __init__(self, name: str, agent: LitAgent[Any], store: LightningStore, tracer: Tracer) -> None:
+        self.name = name
+        self._agent = agent
+        self._store = store
+        self._tracer = tracer
+        self._resources = ResourceReader(store)
+        self._delivery = SpanDelivery(store)
+
+    def close(self) -> None:
+        """Send no more spans."""
+        self._delivery.close()
+
+    async def attempt(self, rollout: AttemptedRollout, lost: Lost) -> BaseException | None:
+        """Run an attempt and report it to the store.
+
+        Returns:
+            What the agent raised, after that was reported.
+
+        Raises:
+            StoreError: When the outcome could not be reported.
+        """
+        began = time.perf_counter()
+        trace = self._tracer.trace_context(
+            rollout_id=rollout.rollout_id,
+            attempt_id=rollout.attempt.attempt_id,
+            next_sequence_id=rollout.next_sequence_id,
+            deliver=self._delivery.add,
+        )
+        error: BaseException | None = None
+        try:
+            async with trace as attempt:
+                await self._run_agent(rollout, attempt, lost)
+        except AttemptAbandoned:
+            await self._abandon(rollout, lost.result())
+            return None
+        except (Exception, SystemExit, asyncio.CancelledError, KeyboardInterrupt) as caught:
+            error = caught
+        self._log(rollout, attempt, error, time.perf_counter() - began)
+        if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
+            await self._give_back(rollout, error, attempt.unfinished)
+            raise error
+        await self._complete(rollout, failure_of(error) if error else None, attempt.unfinished)
+        return error
+
+    async def _run_agent(self, rollout: AttemptedRollout, attempt: AttemptTrace, lost: Lost) -> None:
+        resources = await self._resources.read(rollout) if self._agent.needs_resources else {}
+        call = self._agent.prepare(rollout, resources)
+        record_result(await execute(call, limit=rollout.config.timeout_seconds, lost=lost), attempt)
+
+    async def _complete(self, rollout: AttemptedRollout, failure: Failure | None, lost_spans: int) -> None:
+        ids = rollout.rollout_id, rollout.attempt.attempt_id
+        spans = self._delivery.take(rollout.attempt.attempt_id)
+        try:
+            await self._store.complete_attempt(*ids, failure=failure, spans=spans, lost_span_count=lost_spans)
+        except AttemptLostError as error:
+            _log.warning("[%s] The outcome came too late: %s", self._label(rollout), error)
+            await self._leave_evidence(rollout, spans)
+        except (ValueError, TypeError) as error:
+            if not spans:
+                raise
+            _log.error("[%s] Lost %d span(s), which were refused: %s", self._label(rollout), len(spans), error)
+            await self._store.complete_attempt(*ids, failure=failure, lost_span_count=lost_spans + len(spans))
+
+    async def _give_back(self, rollout: AttemptedRollout, error: BaseException, lost_spans: int) -> None:
+        """Let the rollout be delivered again, if the store can be told before the program ends."""
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._complete(rollout, failure_of(error), lost_spans)
+        except (StoreError, TimeoutError) as refusal:
+            _log.warning("[%s] The store will notice by itself: %s", self._label(rollout), refusal)
+
+    async def _abandon(self, rollout: AttemptedRollout, status: AttemptStatus | None) -> None:
+        _log.warning("[%s] Abandoned: the attempt is %s.", self._label(rollout), status or "no longer ours")
+        spans = self._delivery.take(rollout.attempt.attempt_id)
+        # Spans would bring an unresponsive attempt back to life.
+        if status in ("timeout", "failed", "cancelled"):
+            await self._leave_evidence(rollout, spans)
+
+    async def _leave_evidence(self, rollout: AttemptedRollout, spans: Sequence[Span]) -> None:
+        """Send the last spans of an attempt that has ended otherwise; they change nothing."""
+        try:
+            if spans:
+                await self._store.add_many_spans(spans)
+        except StoreError as error:
+            _log.warning("[%s] Lost %d span(s): %s", self._label(rollout), len(spans), error)
+
+    def _log(
+        self, rollout: AttemptedRollout, attempt: AttemptTrace, error: BaseException | None, seconds: float
+    ) -> None:
+        spans = attempt.spans
+        summary = f"Collected {len(spans)} span(s). Final reward: {find_final_reward(spans)}"
+        if error is None:
+            _log.info("[%s] Completed in %.2fs. %s", self._label(rollout), seconds, summary)
+        else:
+            _log.error("[%s] Failed in %.2fs. %s", self._label(rollout), seconds, summary, exc_info=error)
+
+    def _label(self, rollout: AttemptedRollout) -> str:
+        return f"{self.name} | Rollout {rollout.rollout_id}"

@@ -1,0 +1,22 @@
+"""Replacing methods of other people's classes, and putting them back. Knows none of them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+
+def patch(owner: type, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
+    """Replace a method by what `wrap` makes of it.
+
+    Returns:
+        What puts the method back, unless somebody else has replaced it since.
+    """
+    original = getattr(owner, name)
+    replacement = functools.wraps(original)(wrap(original))
+    setattr(owner, name, replacement)
+
+    def restore() -> None:
+        if getattr(owner, name) is replacement:
+            setattr(owner, name, original)
+
+    return restore

@@ -1,0 +1,144 @@
+"""What a person reads of a run: the first trace, the cost, the progress, the result. Prints, and decides nothing."""
+
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from agentlightning.algorithm import Estimate
+from agentlightning.algorithm.evaluation import Evaluation
+from agentlightning.types import Run, Span
+
+_WIDTH = 100
+
+
+def trace_lines(evaluation: Evaluation, spans: Sequence[Span]) -> list[str]:
+    """The trace of one rollout in three lines: what it cost, what was asked, what came of it."""
+    calls = model_calls(spans)
+    models = sorted({str(call.attributes.get("gen_ai.request.model", "?")) for call in calls})
+    tokens = sum(int(call.attributes.get("gen_ai.usage.total_tokens", 0)) for call in calls)
+    rollout = evaluation.rollout
+    seconds = (rollout.end_time or 0.0) - rollout.start_time
+    of_models = f" of {', '.join(models)} ({tokens} tokens)" if calls else ""
+    return [
+        f"{rollout.rollout_id} {rollout.status} in {seconds:.2f} s: {len(spans)} spans, "
+        f"{len(calls)} model calls{of_models}",
+        f"asked: {_shortened(_last_message(calls[:1], 'gen_ai.prompt'))}",
+        f"answered: {_shortened(_last_message(calls[-1:], 'gen_ai.completion'))}; "
+        + (f"failed: {evaluation.failure}" if evaluation.failure else f"reward {evaluation.reward}"),
+    ]
+
+
+def model_calls(spans: Sequence[Span]) -> list[Span]:
+    """The spans that are calls of a language model."""
+    return [span for span in spans if "gen_ai.request.model" in span.attributes]
+
+
+def cost_lines(estimate: Estimate | None, calls_per_rollout: int, test_rollouts: int) -> list[str]:
+    """What the run will cost, in rollouts and model calls."""
+    if estimate is None:
+        return ["cost: this algorithm does not say beforehand how many rollouts it needs"]
+    rollouts = estimate.rollouts + test_rollouts
+    test = f" + {test_rollouts} on the test split" if test_rollouts else ""
+    line = f"cost: {estimate.rollouts} rollouts{test}, about {rollouts * calls_per_rollout} model calls by the agent"
+    return [f"{line} and {estimate.optimizer_calls} by the optimiser"]
+
+
+class Progress:
+    """How far a run is: one line rewritten on a terminal, else a line now and then."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._phase = ""
+        self._reported = 0
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Note that so many rollouts are done."""
+        line = f"{done:4d}/{total} rollouts  {phase}"
+        if self._out.isatty():
+            self._out.write(f"\r\x1b[K{line}")
+        elif phase != self._phase or done == total or done - self._reported >= max(1, total // 10):
+            self._out.write(f"{line}\n")
+            self._reported = done
+        self._phase = phase
+        self._out.flush()
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._phase and self._out.isatty():
+            self._out.write("\n")
+        self._phase = ""
+
+
+def result_lines(run: Run) -> list[str]:
+    """What a run came to, as its record in the store tells it; the last line is the whole in short."""
+    summary: dict[str, Any] = run.summary or {}
+    lines = [f"run {run.run_id}: {run.algorithm}, {run.status}"]
+    if run.failure is not None:
+        lines.append(f"stopped by {run.failure}")
+    lines += _score_lines(summary)
+    lines += _diff_lines(summary.get("initial_prompt"), summary.get("best_prompt"))
+    if path := summary.get("prompt_path"):
+        lines += [
+            f"best prompt saved to {path}",
+            f"use it without a server: agl.PromptTemplate.load({str(path)!r})",
+        ]
+    lines.append(f"see this again: agl runs show {run.run_id}")
+    if "seconds" in summary:
+        lines.append(_in_short(summary))
+    return lines
+
+
+def _score_lines(summary: dict[str, Any]) -> list[str]:
+    lines = []
+    for split in ("validation", "test"):
+        if scores := summary.get(split):
+            baseline, best = _score(scores["baseline"]), _score(scores["best"])
+            lines.append(f"{split}: {baseline} with the first prompt, {best} with the best")
+    return lines
+
+
+def _diff_lines(initial: str | None, best: str | None) -> list[str]:
+    if initial is None or best is None:
+        return []
+    if initial == best:
+        return ["the best prompt is the first one: no edit did better on the whole validation set"]
+    diff = difflib.unified_diff(_sentences(initial), _sentences(best), "first prompt", "best prompt", n=1, lineterm="")
+    return [line for line in diff if not line.startswith("@@")]
+
+
+def _in_short(summary: dict[str, Any]) -> str:
+    parts = [
+        f"{split} {_score(scores['baseline'])} -> {_score(scores['best'])}"
+        for split in ("validation", "test")
+        if (scores := summary.get(split))
+    ]
+    test = f" + {summary['test_rollouts']}" if summary.get("test_rollouts") else ""
+    return ", ".join([*parts, f"{summary['rollouts']}{test} rollouts", f"{summary['seconds']:.0f} s"])
+
+
+def _sentences(text: str) -> list[str]:
+    """A prompt in lines that a diff can show: its own lines, each sentence on one."""
+    return [sentence for line in text.splitlines() for sentence in line.replace(". ", ".\n").split("\n")]
+
+
+def _score(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
+
+
+def _last_message(calls: Sequence[Span], prefix: str) -> str:
+    """The content of the last message of a call, or the tools that it asks for."""
+    if not calls:
+        return "no model was called"
+    attributes = calls[0].attributes
+    indices = [key.split(".")[2] for key in attributes if key.startswith(f"{prefix}.")]
+    last = f"{prefix}.{max((int(index) for index in indices if index.isdigit()), default=0)}"
+    if content := attributes.get(f"{last}.content"):
+        return json.dumps(content, ensure_ascii=False)
+    tool = f"{last}.tool_calls.0"
+    return f"{attributes.get(f'{tool}.name', 'nothing')}({attributes.get(f'{tool}.arguments', '')})"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _WIDTH else text[:_WIDTH] + "..."
