@@ -83,7 +83,7 @@ def _look_up(meeting: Meeting) -> ChatReply:
 
 
 def _criticise(text: str, dice: Dice) -> str:
-    """Names up to three rules that the rollouts break and the template does not state, the frequent ones first."""
+    """Names up to four rules that the rollouts break and the template does not state, the frequent ones first."""
     seen: Counter[str] = Counter()
     for attributes, trace in re.findall(r"<rollout\b([^>]*)>(.*?)</rollout>", text, re.DOTALL):
         if 'reward="1.0"' not in attributes:
@@ -92,7 +92,7 @@ def _criticise(text: str, dice: Dice) -> str:
     unstated = sorted(seen.keys() - stated, key=lambda name: -seen[name] - dice(name))
     if not unstated:
         return "- I see no failure that the prompt could have prevented. It might ask for a second look at the list."
-    return "\n".join(f"- {RULES[name].critique}" for name in unstated[: 2 + round(dice("length"))])
+    return "\n".join(f"- {RULES[name].critique}" for name in unstated[: 3 + round(dice("length"))])
 
 
 def _broken_in(trace: str) -> list[str]:
@@ -106,11 +106,11 @@ def _broken_in(trace: str) -> list[str]:
 
 
 def _edit(text: str, dice: Dice) -> str:
-    """The template with one or two of the rules that the critique asks for, in words of its own."""
+    """The template with two or three of the rules that the critique asks for, in words of its own."""
     template = _between("prompt_template", text)
     stated = stated_rules(template)
     missing = [name for name in stated_rules(_between("critique", text)) if name not in stated]
-    added = [_wording(name, dice) for name in missing[: 1 + round(dice("length"))]]
+    added = [_wording(name, dice) for name in missing[: 2 + round(dice("length"))]]
     if not added and REMINDER not in template:
         added = [REMINDER]
     return "\n".join([template, *added])

@@ -71,7 +71,7 @@ RULES = {
             "free",
             r"\b(free|available|vacant|unbooked|unoccupied)\b"
             r"|\b(not|never|avoid|skip|exclude|ignore)\b.*\b(booked|busy|occupied|taken|reserved)\b",
-            0.75,
+            0.92,
             "A room was chosen that somebody else has at that time. Tell the model to take only rooms that are free.",
             (
                 "Consider only rooms that are free for the whole meeting.",
@@ -84,7 +84,7 @@ RULES = {
             r"^(?=.*\b(capacity|seats?|seating|holds?|accommodates?|large enough|big enough|fits?)\b)"
             r"(?=.*\b(at least|enough|no (fewer|less)|not (smaller|less|fewer)|or more|all|everyone|everybody|must)\b)"
             r"|\btoo small\b",
-            0.8,
+            0.94,
             "A room was chosen that is too small for the group. Tell the model that capacity must be at least the "
             "number of people.",
             (
@@ -97,7 +97,7 @@ RULES = {
             "equipment",
             r"^(?=.*\b(equipment|equipped|needs|needed|items?|requested|must)\b)"
             r"(?=.*\b(all|every|each|must (have|include|offer|provide)|lack\w*|missing|without)\b)",
-            0.75,
+            0.92,
             "A room was chosen without some of what was asked for. Tell the model that every requested item of "
             "equipment has to be there.",
             (
@@ -110,7 +110,7 @@ RULES = {
             "accessible",
             r"\b(if|when|whenever|where)\b[^.;\n]{0,40}accessib|\bonly\b[^.;,\n]{0,30}(accessible|wheelchair|step-free)"
             r"|\bmust be (wheelchair[- ])?accessible|accessib\w+[^.;\n]{0,25}\b(must|only (if|when))\b",
-            0.6,
+            0.85,
             "A room was chosen that a wheelchair cannot reach. Say that if accessibility is required, others are out.",
             (
                 "When accessibility is required, rule out the rooms without it.",
@@ -121,7 +121,7 @@ RULES = {
         Rule(
             "no_room",
             r"^(?=.*(?-i:\bNo Room\b))(?=.*\b(answer|reply|respond|return|say|write|output|give|choose|state)\b)",
-            0.5,
+            0.3,
             f"There was nothing suitable, and the answer did not put it as expected. Have it reply {NO_ROOM} then.",
             (
                 f'If nothing suits, answer "{NO_ROOM}".',
@@ -133,7 +133,7 @@ RULES = {
             "tightest",
             r"\bsmallest\b(?! distance)|\btightest\b|\bclosest (in )?(size|capacity)"
             r"|\b(fewest|least|lowest|minimi[sz]\w*)\b[^.;,\n]{0,25}\b(seats|capacity)\b",
-            0.5,
+            0.3,
             "A bigger room than needed was chosen. Tell the model to prefer the smallest one that suits.",
             (
                 "Of the rooms that suit, choose the smallest.",
@@ -145,7 +145,7 @@ RULES = {
             "extras",
             r"\b(fewest|least|minimi[sz]\w*|minimal|as few|as little)\b[^.;\n]{0,40}"
             r"\b(extras?|additional|unneeded|unnecessary|surplus|superfluous|equipment)\b|\bno more equipment than\b",
-            0.4,
+            0.7,
             "Of two rooms of one size, the one with more in it was chosen. Ask for the fewest extras.",
             (
                 "Among equals, choose the one with the fewest extras.",
@@ -156,7 +156,7 @@ RULES = {
         Rule(
             "nearest",
             r"\b(nearest|shortest|closest)\b(?! (in )?(size|capacity|match|fit))|\b(smallest|least|lowest) distance\b",
-            0.5,
+            0.7,
             "Of two rooms alike, the one further away was chosen. Ask for the nearest.",
             (
                 "If a tie remains, choose the nearest.",
@@ -168,7 +168,7 @@ RULES = {
             "id_only",
             r"\b(only|just|solely|nothing but)\b[^.;\n]{0,30}\b(ids?|identifier|name)\b"
             r"|\b(id|identifier|name)\b[^.;\n]{0,30}\b(only|alone|nothing else)\b|\bno (explanation|other words)\b",
-            0.65,
+            0.55,
             "The choice was wrapped in a sentence. Have the model give the id alone.",
             (
                 "Answer with the id only.",

@@ -1,4 +1,4 @@
-"""Trains the room selector's prompt with APO: against a real API with OPENAI_API_KEY, else against the offline model."""
+"""Trains the room selector's prompt with APO: against a real API if OPENAI_API_KEY is set, else the offline model."""
 
 import contextlib
 import logging

@@ -43,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _greet(address: str, config: Config) -> None:
     where = f"Store listening on {address}, keeping {config.database} (pid {os.getpid()})"
-    print(f"{where}\nLook inside: grpcurl -plaintext {address} list", flush=True)
+    # In one piece: whoever started this may read one line and close the pipe.
+    sys.stdout.write(f"{where}\nLook inside: grpcurl -plaintext {address} list\n")
+    sys.stdout.flush()
     if config.host not in ("127.0.0.1", "::1", "localhost"):
         logging.getLogger(__name__).warning("anyone who can reach %s can read and write this store", address)
 

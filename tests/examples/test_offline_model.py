@@ -222,10 +222,10 @@ def test_what_critic_and_editor_write_states_that_rule_and_no_other(rule: Rule) 
     assert [stated_rules(text) for text in (rule.critique, *rule.wordings)] == [[rule.name]] * 4
 
 
-def test_the_editor_adds_one_or_two_of_the_rules_asked_for(client: OpenAI) -> None:
+def test_the_editor_adds_two_or_three_of_the_rules_asked_for(client: OpenAI) -> None:
     critique = "\n".join(f"- {rule.critique}" for rule in RULES.values())
     added = [stated_rules(edit(client, BASELINE, critique)) for _ in range(20)]
-    assert {tuple(rules) for rules in added} == {("free",), ("free", "capacity")}
+    assert {tuple(rules) for rules in added} == {("free", "capacity"), ("free", "capacity", "equipment")}
 
 
 def test_the_editor_keeps_the_template_with_its_placeholders_and_invents_none(client: OpenAI) -> None:
@@ -244,7 +244,8 @@ def test_rounds_of_critique_and_edit_climb_from_the_baseline_step_by_step(start:
     def score_after(edits: int) -> float:
         return mean(score(start(seed), train(start(seed), edits), "test") for seed in range(3))
 
-    assert score_after(0) < 0.5 < score_after(2) < 0.75 < score_after(6)
+    assert score_after(0) < 0.55 < score_after(1) < score_after(2)
+    assert score_after(2) > 0.75
 
 
 def test_the_judge_scores_the_answer_as_the_schema_asks(client: OpenAI) -> None:

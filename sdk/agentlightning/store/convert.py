@@ -203,9 +203,9 @@ def failure_to_proto(failure: Failure) -> attempt_pb2.Failure:
     )
 
 
-def resources_to_proto(resources: Mapping[str, Any]) -> dict[str, resources_pb2.Resource]:
+def resources_to_proto(resources: Mapping[str, Any]) -> list[resources_pb2.Resource]:
     """A bundle as the wire has it."""
-    return {name: _resource_to_proto(name, as_resource(value)) for name, value in resources.items()}
+    return [_resource_to_proto(name, as_resource(value)) for name, value in resources.items()]
 
 
 def resources_from_proto(message: resources_pb2.Resources) -> ResourcesUpdate:
@@ -215,7 +215,7 @@ def resources_from_proto(message: resources_pb2.Resources) -> ResourcesUpdate:
         version=message.version,
         create_time=seconds(message.create_time),
         update_time=seconds(message.update_time),
-        resources={name: _resource_from_proto(resource) for name, resource in message.resources.items()},
+        resources={resource.name: _resource_from_proto(resource) for resource in message.resources},
         run_id=message.run_id or None,
     )
 
@@ -374,23 +374,25 @@ def _resource_to_proto(name: str, resource: Resource) -> resources_pb2.Resource:
         case PromptTemplate():
             engine = resource.engine.upper().replace("-", "_")
             return resources_pb2.Resource(
+                name=name,
                 prompt_template=resources_pb2.PromptTemplate(
                     template=resource.template, engine=resources_pb2.TemplateEngine.Value(f"TEMPLATE_ENGINE_{engine}")
-                )
+                ),
             )
         case LLM():
             sampling = to_json(f"resources[{name!r}].sampling_parameters", resource.sampling_parameters)
             return resources_pb2.Resource(
+                name=name,
                 llm=resources_pb2.LLM(
                     endpoint=resource.endpoint,
                     model=resource.model,
                     api_key=resource.api_key or "",
                     sampling_parameters_json=sampling,
                     proxy=isinstance(resource, ProxyLLM),
-                )
+                ),
             )
         case CustomResource():
-            return resources_pb2.Resource(custom_json=to_json(f"resources[{name!r}]", resource.value))
+            return resources_pb2.Resource(name=name, custom_json=to_json(f"resources[{name!r}]", resource.value))
 
 
 def _resource_from_proto(message: resources_pb2.Resource) -> Resource:

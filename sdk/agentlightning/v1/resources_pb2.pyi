@@ -110,9 +110,12 @@ class Resource(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    NAME_FIELD_NUMBER: builtins.int
     PROMPT_TEMPLATE_FIELD_NUMBER: builtins.int
     LLM_FIELD_NUMBER: builtins.int
     CUSTOM_JSON_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """What the agent asks for it by. Once in a bundle."""
     custom_json: builtins.str
     """Anything else, as JSON text kept to the byte."""
     @property
@@ -126,12 +129,13 @@ class Resource(google.protobuf.message.Message):
     def __init__(
         self,
         *,
+        name: builtins.str = ...,
         prompt_template: global___PromptTemplate | None = ...,
         llm: global___LLM | None = ...,
         custom_json: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["custom_json", b"custom_json", "kind", b"kind", "llm", b"llm", "prompt_template", b"prompt_template"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["custom_json", b"custom_json", "kind", b"kind", "llm", b"llm", "prompt_template", b"prompt_template"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["custom_json", b"custom_json", "kind", b"kind", "llm", b"llm", "name", b"name", "prompt_template", b"prompt_template"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["prompt_template", "llm", "custom_json"] | None: ...
 
 global___Resource = Resource
@@ -141,24 +145,6 @@ class Resources(google.protobuf.message.Message):
     """One version of a named bundle. An (id, version) never changes; an update makes the next version."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    @typing.final
-    class ResourcesEntry(google.protobuf.message.Message):
-        DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        @property
-        def value(self) -> global___Resource: ...
-        def __init__(
-            self,
-            *,
-            key: builtins.str = ...,
-            value: global___Resource | None = ...,
-        ) -> None: ...
-        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
     RESOURCES_ID_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
@@ -182,8 +168,8 @@ class Resources(google.protobuf.message.Message):
     revision: builtins.int
     """The store-wide revision at which this version was made. Output only."""
     @property
-    def resources(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___Resource]:
-        """The bundle: what the agent asks for by name."""
+    def resources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Resource]:
+        """The bundle, in its maker's order: an agent that asks for a kind and not for a name is given the first of it."""
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -199,7 +185,7 @@ class Resources(google.protobuf.message.Message):
         resources_id: builtins.str = ...,
         version: builtins.int = ...,
         run_id: builtins.str = ...,
-        resources: collections.abc.Mapping[builtins.str, global___Resource] | None = ...,
+        resources: collections.abc.Iterable[global___Resource] | None = ...,
         parent_resources_id: builtins.str = ...,
         parent_version: builtins.int = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,

@@ -416,7 +416,7 @@ class StoreServiceServicer(object):
     def AddResources(self, request, context):
         """Makes the first version of new resources. Called by algorithms.
 
-        grpcurl -plaintext -d '{"resources":{"resources":{"prompt_template":{"prompt_template":{"template":"Hi {name}"}}}}}' localhost:4747 agentlightning.v1.StoreService/AddResources
+        grpcurl -plaintext -d '{"resources":{"resources":[{"name":"prompt","prompt_template":{"template":"Hi {name}"}}]}}' localhost:4747 agentlightning.v1.StoreService/AddResources
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -425,7 +425,7 @@ class StoreServiceServicer(object):
     def UpdateResources(self, request, context):
         """Makes the next version of resources; the first, if there are none of that id. Called by algorithms.
 
-        grpcurl -plaintext -d '{"resources":{"resources_id":"v1","resources":{"prompt_template":{"prompt_template":{"template":"Hi {name}"}}}}}' localhost:4747 agentlightning.v1.StoreService/UpdateResources
+        grpcurl -plaintext -d '{"resources":{"resources_id":"v1","resources":[{"name":"prompt","prompt_template":{"template":"Hi {name}"}}]}}' localhost:4747 agentlightning.v1.StoreService/UpdateResources
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

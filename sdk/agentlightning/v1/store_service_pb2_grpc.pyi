@@ -232,7 +232,7 @@ class StoreServiceStub:
     ]
     """Makes the first version of new resources. Called by algorithms.
 
-        grpcurl -plaintext -d '{"resources":{"resources":{"prompt_template":{"prompt_template":{"template":"Hi {name}"}}}}}' localhost:4747 agentlightning.v1.StoreService/AddResources
+        grpcurl -plaintext -d '{"resources":{"resources":[{"name":"prompt","prompt_template":{"template":"Hi {name}"}}]}}' localhost:4747 agentlightning.v1.StoreService/AddResources
     """
 
     UpdateResources: grpc.UnaryUnaryMultiCallable[
@@ -241,7 +241,7 @@ class StoreServiceStub:
     ]
     """Makes the next version of resources; the first, if there are none of that id. Called by algorithms.
 
-        grpcurl -plaintext -d '{"resources":{"resources_id":"v1","resources":{"prompt_template":{"prompt_template":{"template":"Hi {name}"}}}}}' localhost:4747 agentlightning.v1.StoreService/UpdateResources
+        grpcurl -plaintext -d '{"resources":{"resources_id":"v1","resources":[{"name":"prompt","prompt_template":{"template":"Hi {name}"}}]}}' localhost:4747 agentlightning.v1.StoreService/UpdateResources
     """
 
     GetResources: grpc.UnaryUnaryMultiCallable[
@@ -560,7 +560,7 @@ class StoreServiceAsyncStub:
     ]
     """Makes the first version of new resources. Called by algorithms.
 
-        grpcurl -plaintext -d '{"resources":{"resources":{"prompt_template":{"prompt_template":{"template":"Hi {name}"}}}}}' localhost:4747 agentlightning.v1.StoreService/AddResources
+        grpcurl -plaintext -d '{"resources":{"resources":[{"name":"prompt","prompt_template":{"template":"Hi {name}"}}]}}' localhost:4747 agentlightning.v1.StoreService/AddResources
     """
 
     UpdateResources: grpc.aio.UnaryUnaryMultiCallable[
@@ -569,7 +569,7 @@ class StoreServiceAsyncStub:
     ]
     """Makes the next version of resources; the first, if there are none of that id. Called by algorithms.
 
-        grpcurl -plaintext -d '{"resources":{"resources_id":"v1","resources":{"prompt_template":{"prompt_template":{"template":"Hi {name}"}}}}}' localhost:4747 agentlightning.v1.StoreService/UpdateResources
+        grpcurl -plaintext -d '{"resources":{"resources_id":"v1","resources":[{"name":"prompt","prompt_template":{"template":"Hi {name}"}}]}}' localhost:4747 agentlightning.v1.StoreService/UpdateResources
     """
 
     GetResources: grpc.aio.UnaryUnaryMultiCallable[
@@ -930,7 +930,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[agentlightning.v1.store_service_pb2.AddResourcesResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.AddResourcesResponse]]:
         """Makes the first version of new resources. Called by algorithms.
 
-            grpcurl -plaintext -d '{"resources":{"resources":{"prompt_template":{"prompt_template":{"template":"Hi {name}"}}}}}' localhost:4747 agentlightning.v1.StoreService/AddResources
+            grpcurl -plaintext -d '{"resources":{"resources":[{"name":"prompt","prompt_template":{"template":"Hi {name}"}}]}}' localhost:4747 agentlightning.v1.StoreService/AddResources
         """
 
     @abc.abstractmethod
@@ -941,7 +941,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[agentlightning.v1.store_service_pb2.UpdateResourcesResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.UpdateResourcesResponse]]:
         """Makes the next version of resources; the first, if there are none of that id. Called by algorithms.
 
-            grpcurl -plaintext -d '{"resources":{"resources_id":"v1","resources":{"prompt_template":{"prompt_template":{"template":"Hi {name}"}}}}}' localhost:4747 agentlightning.v1.StoreService/UpdateResources
+            grpcurl -plaintext -d '{"resources":{"resources_id":"v1","resources":[{"name":"prompt","prompt_template":{"template":"Hi {name}"}}]}}' localhost:4747 agentlightning.v1.StoreService/UpdateResources
         """
 
     @abc.abstractmethod

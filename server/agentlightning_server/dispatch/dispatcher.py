@@ -104,10 +104,7 @@ class Dispatcher:
             with self._queues.waiter(queue) as waiter:
                 if (assignments := await self.write(claim)) is not None:
                     return assignments
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await waiter
-                except TimeoutError:
+                if not await waiter.wait_until(deadline):
                     break
         return []
 

@@ -5,7 +5,23 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-Waiter = asyncio.Future[None]
+
+class Waiter:
+    """One worker's place in line."""
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+
+    async def wait_until(self, deadline: float) -> bool:
+        """Wait to be woken; false when the time, by the loop's clock, came first."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.woken.wait()
+        except TimeoutError:
+            if not self.woken.is_set():
+                return False
+        self.woken.clear()
+        return True
 
 
 class Queues:
@@ -16,13 +32,15 @@ class Queues:
 
     @contextmanager
     def waiter(self, queue: str) -> Iterator[Waiter]:
-        """Wait in a queue while the block runs; a wake-up that came too late to be used goes to the next."""
-        waiter: Waiter = asyncio.get_running_loop().create_future()
+        """Stand in line while the block runs; whoever leaves with a wake-up unused hands it to the next."""
+        waiter = Waiter()
         self._waiters[queue].append(waiter)
         try:
             yield waiter
         finally:
             self._leave(queue, waiter)
+            if waiter.woken.is_set():
+                self._wake(queue, 1)
 
     def wake(self, queued: Counter[str]) -> None:
         """Wake as many workers as rollouts came."""
@@ -37,10 +55,8 @@ class Queues:
     def _wake(self, queue: str, count: int) -> None:
         waiters = self._waiters.get(queue)
         while waiters and count:
-            waiter = waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                count -= 1
+            waiters.popleft().woken.set()
+            count -= 1
 
     def _leave(self, queue: str, waiter: Waiter) -> None:
         waiters = self._waiters[queue]

@@ -73,16 +73,19 @@ def check_rollout(field: str, rollout: Rollout) -> None:
 
 def check_resources(field: str, resources: Resources) -> None:
     """Refuse resources that could not be given back."""
-    for name, resource in resources.resources.items():
+    names: set[str] = set()
+    for number, resource in enumerate(resources.resources):
+        at, name = f"{field}.resources[{number}]", resource.name
+        if not name or name in names:
+            raise FieldInvalidError(f"{at}.name", name, "a name that the others do not have")
+        names.add(name)
         match resource.WhichOneof("kind"):
             case None:
-                raise FieldInvalidError(f"{field}.resources[{name!r}]", "", "a prompt_template, an llm or custom_json")
+                raise FieldInvalidError(at, name, "a prompt_template, an llm or custom_json")
             case "llm":
-                check_json(
-                    f"{field}.resources[{name!r}].llm.sampling_parameters_json", resource.llm.sampling_parameters_json
-                )
+                check_json(f"{at}.llm.sampling_parameters_json", resource.llm.sampling_parameters_json)
             case "custom_json":
-                check_json(f"{field}.resources[{name!r}].custom_json", resource.custom_json, required=True)
+                check_json(f"{at}.custom_json", resource.custom_json, required=True)
 
 
 def check_span(span: Span) -> None:

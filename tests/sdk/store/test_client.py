@@ -108,6 +108,13 @@ async def test_resources_are_versions_that_never_change(store: agl.LightningStor
     assert kept.resources["settings"] == agl.CustomResource(value={"k": 1})
 
 
+async def test_resources_keep_the_order_they_were_given_in(store: agl.LightningStoreClient) -> None:
+    written = await store.add_resources({"second": "b", "first": "a", "third": "c"})
+    read = await store.get_resources_by_id(written.resources_id)
+    assert read is not None
+    assert list(read.resources) == ["second", "first", "third"]
+
+
 async def test_a_rollout_pins_the_resources_it_was_enqueued_with(store: agl.LightningStoreClient) -> None:
     resources = await store.add_resources({"prompt_template": "one"})
     rollout = await store.enqueue_rollout("task", resources_id=resources.resources_id)
