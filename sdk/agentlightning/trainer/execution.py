@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Protocol
 
 from agentlightning.litagent import LitAgent
@@ -16,6 +17,8 @@ from agentlightning.trainer.processes import RunnerProcesses
 _log = logging.getLogger(__name__)
 
 Strategy = Literal["processes", "threads"]
+OnDeath = Callable[[int, int], Awaitable[None]]
+"""Told the number of a runner that died and its exit code."""
 
 
 class Runners(Protocol):
@@ -27,8 +30,8 @@ class Runners(Protocol):
     def stop(self) -> None:
         """Take no more, and end within a few seconds."""
 
-    async def watch(self) -> str:
-        """Wait until the runners cannot go on, and say why."""
+    async def watch(self, on_death: OnDeath) -> str:
+        """Tell of each runner that dies; return when they cannot go on, with the reason."""
 
 
 def runners_for(
@@ -60,10 +63,23 @@ class ProcessRunners:
         """End them."""
         self._processes.stop()
 
-    async def watch(self) -> str:
-        """Wait until the supervisor gives up or is gone."""
-        await _readable(self._processes.failures)
-        return os.read(self._processes.failures, 4096).decode() or "the supervisor of the runners is gone"
+    async def watch(self, on_death: OnDeath) -> str:
+        """Hear what the supervisor says, until it gives up or is gone."""
+        with os.fdopen(self._processes.news, "rb", buffering=0) as pipe:
+            news = asyncio.StreamReader()
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(news), pipe
+            )
+            try:
+                async for line in news:
+                    match line.decode().split(maxsplit=2):
+                        case ["died", number, code]:
+                            await on_death(int(number), int(code))
+                        case words:
+                            return " ".join(words)
+            finally:
+                transport.close()
+        return "the supervisor of the runners is gone"
 
     def _run(self, number: int, lifeline: int) -> None:
         runner: LitAgentRunner[Any] = LitAgentRunner(max_rollouts=self._max_rollouts)
@@ -94,7 +110,7 @@ class ThreadRunners:
         os.close(self._lifeline)
         os.close(self._ended)
 
-    async def watch(self) -> str:
+    async def watch(self, on_death: OnDeath) -> str:
         """Wait until the thread has ended."""
         await _readable(self._ended)
         return f"the runner stopped: {self._failure or 'it has done its share'}"

@@ -33,7 +33,8 @@ class RunnerProcesses:
         run_runner: What each of them does.
 
     Attributes:
-        failures: A file descriptor that becomes readable when the runners are given up; reading it gives the reason.
+        news: A pipe on which the supervisor says, in a line each, which runner died (`died 3 -9`) and that it gives up
+            (`given up: ...`). It ends with the supervisor.
     """
 
     def __init__(self, count: int, run_runner: RunRunner) -> None:
@@ -43,32 +44,31 @@ class RunnerProcesses:
     def start(self) -> None:
         """Fork the supervisor, which forks the runners."""
         lifeline, self._lifeline = os.pipe()
-        self.failures, failures = os.pipe()
+        self.news, news = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
         self._supervisor = os.fork()
         if self._supervisor == 0:
             os.close(self._lifeline)
-            os.close(self.failures)
-            _in_child(lambda: _Supervisor(self._count, self._run_runner, lifeline, failures).supervise())
+            os.close(self.news)
+            _in_child(lambda: _Supervisor(self._count, self._run_runner, lifeline, news).supervise())
         os.close(lifeline)
-        os.close(failures)
+        os.close(news)
 
     def stop(self) -> None:
         """End all of them, within a few seconds whatever they are doing."""
         os.close(self._lifeline)
         os.waitpid(self._supervisor, 0)
-        os.close(self.failures)
 
 
 class _Supervisor:
     """Lives in a process of its own, single-threaded, so that it may fork at any time."""
 
-    def __init__(self, count: int, run_runner: RunRunner, lifeline: int, failures: int) -> None:
+    def __init__(self, count: int, run_runner: RunRunner, lifeline: int, news: int) -> None:
         self._count = count
         self._run_runner = run_runner
         self._lifeline = lifeline
-        self._failures = failures
+        self._news = news
         self._number_of: dict[int, int] = {}
         self._restarts: dict[int, float] = {}
         self._deaths: deque[float] = deque()
@@ -82,7 +82,7 @@ class _Supervisor:
         while not self._trainer_is_gone():
             self._reap()
             if len(self._deaths) > _DEATHS_ALLOWED:
-                os.write(self._failures, b"runners keep dying: see the log for why")
+                self._tell("given up: the runners keep dying, see the log for why")
                 break
             for number in [number for number, due in self._restarts.items() if due <= time.monotonic()]:
                 del self._restarts[number]
@@ -94,7 +94,7 @@ class _Supervisor:
         if pid == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.close(self._failures)
+            os.close(self._news)
             _in_child(lambda: self._run_runner(number, self._lifeline))
         self._number_of[pid] = number
 
@@ -114,7 +114,12 @@ class _Supervisor:
             self._deaths.append(now)
             pause = _FIRST_PAUSE * 2 ** len(self._deaths)
             _log.warning("[Worker %d] Died with code %d, started again in %.1f s.", number, code, pause)
+            self._tell(f"died {number} {code}")
             self._restarts[number] = now + pause
+
+    def _tell(self, news: str) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._news, f"{news}\n".encode())
 
     def _dead(self) -> list[tuple[int, int]]:
         dead = []

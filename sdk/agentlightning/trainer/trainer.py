@@ -16,13 +16,22 @@ from typing import Any, TypeVar
 from agentlightning.adapter import TraceAdapter, TraceToMessages
 from agentlightning.algorithm import Algorithm, algo
 from agentlightning.algorithm.evaluation import Evaluation, evaluate, mean_reward
-from agentlightning.errors import AgentCheckError, AgentError, AlgorithmError
+from agentlightning.errors import AgentCheckError, AgentError, AlgorithmError, AttemptLostError
 from agentlightning.litagent import as_agent
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.embedded import DEFAULT_FOLDER, EmbeddedStore
 from agentlightning.trainer import report
 from agentlightning.trainer.execution import Runners, Strategy, runners_for
-from agentlightning.types import Dataset, Failure, NamedResources, PromptTemplate, ResourcesUpdate, Run, as_resource
+from agentlightning.types import (
+    AttemptedRollout,
+    Dataset,
+    Failure,
+    NamedResources,
+    PromptTemplate,
+    ResourcesUpdate,
+    Run,
+    as_resource,
+)
 
 T = TypeVar("T")
 
@@ -184,8 +193,9 @@ class _Session:
     async def _supervised(self, client: LightningStoreClient, runners: Runners) -> TrainResult:
         """Train until done, or until the runners cannot go on."""
         run = await client.create_run(type(self._algorithm).__name__, queue=client.queue)
-        training = asyncio.create_task(self._train_and_test(client.bind(run_id=run.run_id), run))
-        watching = asyncio.create_task(runners.watch())
+        store = client.bind(run_id=run.run_id)
+        training = asyncio.create_task(self._train_and_test(store, run))
+        watching = asyncio.create_task(runners.watch(lambda number, code: _give_back(store, number, code)))
         try:
             await asyncio.wait({training, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not training.done():
@@ -303,6 +313,16 @@ class _Session:
 
     def _save(self, prompt: PromptTemplate, run: Run, name: str) -> Path:
         return prompt.save(self._trainer.folder / run.run_id / name)
+
+
+async def _give_back(store: LightningStoreClient, number: int, code: int) -> None:
+    """Report for a runner that died what it cannot report itself: its rollouts are delivered again at once."""
+    failure = Failure(kind="infrastructure", type="RunnerDied", message=f"runner {number} died with code {code}")
+    for rollout in await store.query_rollouts(status_in=["preparing", "running"]):
+        attempt = rollout.attempt if isinstance(rollout, AttemptedRollout) else None
+        if attempt is not None and attempt.worker_id == f"Worker-{number}":
+            with contextlib.suppress(AttemptLostError):
+                await store.complete_attempt(attempt.rollout_id, attempt.attempt_id, failure=failure)
 
 
 @contextlib.contextmanager

@@ -91,6 +91,7 @@ def test_what_was_refused_is_handed_over_with_the_rest(store: Recorder, delivery
     refused = send(delivery, some_spans(2))
     store.wait()
     rest = send(delivery, some_spans(1))
+    store.wait()
     assert delivery.take("at-1") == refused + rest
     assert "2 span(s) are kept until their attempts end: away" in caplog.text
 
