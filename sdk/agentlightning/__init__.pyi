@@ -18,11 +18,13 @@ from agentlightning.emitter import find_reward_spans as find_reward_spans
 from agentlightning.emitter import get_reward_value as get_reward_value
 from agentlightning.emitter import get_rewards_from_span as get_rewards_from_span
 from agentlightning.emitter import is_reward_span as is_reward_span
+from agentlightning.emitter import reward as reward
 from agentlightning.errors import AgentCheckError as AgentCheckError
 from agentlightning.errors import AgentError as AgentError
 from agentlightning.errors import AgentLightningError as AgentLightningError
 from agentlightning.errors import AlgorithmError as AlgorithmError
 from agentlightning.errors import AttemptLostError as AttemptLostError
+from agentlightning.errors import AttemptTimeoutError as AttemptTimeoutError
 from agentlightning.errors import ConflictError as ConflictError
 from agentlightning.errors import InvalidRequestError as InvalidRequestError
 from agentlightning.errors import MissingResourceError as MissingResourceError

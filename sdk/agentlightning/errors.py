@@ -72,6 +72,10 @@ class MissingResourceError(AgentError, LookupError):
     """The agent asks for a resource that the rollout does not have."""
 
 
+class AttemptTimeoutError(AgentError, TimeoutError):
+    """The agent took longer than its rollout allows."""
+
+
 class AgentCheckError(AgentError):
     """The first rollout of a fit did not succeed, so no other was spent."""
 

@@ -10,8 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from agentlightning.errors import AgentError
-from agentlightning.runner.failure import AttemptTimeoutError
+from agentlightning.errors import AgentError, AttemptTimeoutError
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import traceback
 from typing import Final
 
 from agentlightning.emitter.emit import qualified_name
-from agentlightning.errors import AgentError
+from agentlightning.errors import AttemptTimeoutError
 from agentlightning.types import Failure, FailureKind
 
 _INFRASTRUCTURE: Final = frozenset(
@@ -21,10 +21,6 @@ _INFRASTRUCTURE: Final = frozenset(
     }
 )
 _LONGEST: Final = 16_000
-
-
-class AttemptTimeoutError(AgentError, TimeoutError):
-    """The agent took longer than the rollout allows."""
 
 
 def failure_of(error: BaseException) -> Failure:

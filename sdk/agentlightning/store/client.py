@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from agentlightning.errors import InvalidRequestError, NotFoundError, StoreError, StoreUnavailableError
+from agentlightning.errors import InvalidRequestError, NotFoundError, StoreError
 from agentlightning.store import convert
 from agentlightning.store.base import LightningStore, OnLost
 from agentlightning.store.connection import (
@@ -166,7 +166,7 @@ class LightningStoreClient(LightningStore):
             wait_timeout=convert.duration(min(wait_seconds, _MAX_WAIT)),
             request_id=_new_id(),
         )
-        return await run(self._dequeue(request, on_lost))
+        return await run(self._dequeue(request, on_lost), undo=self._release)
 
     async def complete_attempt(
         self,
@@ -191,12 +191,8 @@ class LightningStoreClient(LightningStore):
         )
         try:
             answer = await self._call("CompleteAttempt", request)
-        except StoreUnavailableError:
-            raise  # the attempt may still be ours: keep its lease
-        except StoreError:
+        finally:
             await run(self._drop(attempt_id))
-            raise
-        await run(self._drop(attempt_id))
         return convert.rollout_from_proto(answer.rollout)
 
     async def cancel_rollouts(self, rollout_ids: Sequence[str]) -> list[Rollout]:
@@ -466,6 +462,15 @@ class LightningStoreClient(LightningStore):
             ref = pb.AttemptRef(rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id)
             self._leases.hold(ref, convert.seconds(assignment.heartbeat_interval), on_lost)
         return [convert.assignment_from_proto(assignment) for assignment in answer.assignments]
+
+    async def _release(self, claimed: list[AttemptedRollout]) -> None:
+        """Give back what nobody is there to do."""
+        for rollout in claimed:
+            await self._drop(rollout.attempt.attempt_id)
+        refs = [
+            pb.AttemptRef(rollout_id=rollout.rollout_id, attempt_id=rollout.attempt.attempt_id) for rollout in claimed
+        ]
+        await self._on_connection("ReleaseAttempts", pb.ReleaseAttemptsRequest(attempts=refs))
 
     async def _drop(self, attempt_id: str) -> None:
         if self._leases is not None:

@@ -7,6 +7,7 @@ start afresh after a fork. Knows no operation of the store.
 import asyncio
 import atexit
 import concurrent.futures
+import contextvars
 import logging
 import os
 import random
@@ -79,7 +80,8 @@ class _GrpcThread:
             if self.loop is None:
                 self.loop = asyncio.new_event_loop()
                 threading.Thread(target=self.loop.run_forever, name="agentlightning-grpc", daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        # In a context of its own: our traffic must not carry a rollout's identity into somebody's instrumentation.
+        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
 
     async def close(self) -> None:
         for connection in self.connections.values():
@@ -115,9 +117,15 @@ def is_in_use() -> bool:
     return _thread.loop is not None
 
 
-async def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the gRPC thread; cancelling the caller cancels it."""
-    return await asyncio.wrap_future(_thread.run(coroutine))
+async def run(coroutine: Coroutine[Any, Any, T], *, undo: Callable[[T], Coroutine[Any, Any, None]] | None = None) -> T:
+    """Run a coroutine on the gRPC thread; cancelling the caller cancels it, or undoes it when it was just done."""
+    future = _thread.run(coroutine)
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        if undo is not None and future.done() and not future.cancelled() and future.exception() is None:
+            _thread.run(undo(future.result()))
+        raise
 
 
 async def stream(produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncIterator[T]:

@@ -4,9 +4,8 @@ import threading
 from typing import Any
 
 import pytest
-from agentlightning.errors import AgentError
+from agentlightning.errors import AgentError, AttemptTimeoutError
 from agentlightning.runner.execution import AttemptAbandoned, execute
-from agentlightning.runner.failure import AttemptTimeoutError
 
 
 async def run(call, *, limit: float | None = None, lost: "asyncio.Future[Any] | None" = None) -> Any:

@@ -3,8 +3,8 @@ import asyncio
 import httpx2
 import openai
 import pytest
-from agentlightning.errors import MissingResourceError, StoreUnavailableError
-from agentlightning.runner.failure import AttemptTimeoutError, failure_of
+from agentlightning.errors import AttemptTimeoutError, MissingResourceError, StoreUnavailableError
+from agentlightning.runner.failure import failure_of
 
 REQUEST = httpx2.Request("POST", "http://model")
 
@@ -47,7 +47,7 @@ def test_a_failure_tells_type_message_and_where() -> None:
 
 
 def test_a_class_is_named_with_its_module() -> None:
-    assert failure_of(AttemptTimeoutError()).type == "agentlightning.runner.failure.AttemptTimeoutError"
+    assert failure_of(AttemptTimeoutError()).type == "agentlightning.errors.AttemptTimeoutError"
 
 
 def test_a_runner_that_was_stopped_is_named() -> None:
