@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until told to stop; 1 when the server cannot start."""
     args = arguments().parse_args(argv)
     logging.basicConfig(level=args.log_level, format="%(asctime)s [%(levelname)s] %(message)s", stream=sys.stderr)
-    config = Config(database=args.db, host=args.host, port=args.port, clients_lock=args.clients_lock)
+    config = Config(database=args.db.absolute(), host=args.host, port=args.port, clients_lock=args.clients_lock)
     try:
         asyncio.run(serve(config, on_ready=lambda address: _greet(address, config)))
     except (StartError, DatabaseError) as error:

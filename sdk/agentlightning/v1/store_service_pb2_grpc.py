@@ -312,7 +312,7 @@ class StoreServiceServicer(object):
         """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. A
         status is refused with TRANSITION_REFUSED unless it cancels, ends or requeues. Called by operators and older code.
 
-        grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
+        grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -322,7 +322,7 @@ class StoreServiceServicer(object):
         """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
         verb: it asks for no lease, records what it is told, and never changes a terminal rollout.
 
-        grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
+        grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -463,7 +463,7 @@ class StoreServiceServicer(object):
         """Changes the named fields of a run. Fails with NOT_FOUND, and with ABORTED REVISION_MISMATCH when `if_revision` is
         given and somebody changed it since.
 
-        grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
+        grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -128,7 +128,7 @@ class StoreServiceStub:
     """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. A
     status is refused with TRANSITION_REFUSED unless it cancels, ends or requeues. Called by operators and older code.
 
-        grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
+        grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
     """
 
     UpdateAttempt: grpc.UnaryUnaryMultiCallable[
@@ -138,7 +138,7 @@ class StoreServiceStub:
     """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
     verb: it asks for no lease, records what it is told, and never changes a terminal rollout.
 
-        grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
+        grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
     """
 
     GetRollout: grpc.UnaryUnaryMultiCallable[
@@ -279,7 +279,7 @@ class StoreServiceStub:
     """Changes the named fields of a run. Fails with NOT_FOUND, and with ABORTED REVISION_MISMATCH when `if_revision` is
     given and somebody changed it since.
 
-        grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
+        grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
     """
 
     GetRun: grpc.UnaryUnaryMultiCallable[
@@ -456,7 +456,7 @@ class StoreServiceAsyncStub:
     """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. A
     status is refused with TRANSITION_REFUSED unless it cancels, ends or requeues. Called by operators and older code.
 
-        grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
+        grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
     """
 
     UpdateAttempt: grpc.aio.UnaryUnaryMultiCallable[
@@ -466,7 +466,7 @@ class StoreServiceAsyncStub:
     """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
     verb: it asks for no lease, records what it is told, and never changes a terminal rollout.
 
-        grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
+        grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
     """
 
     GetRollout: grpc.aio.UnaryUnaryMultiCallable[
@@ -607,7 +607,7 @@ class StoreServiceAsyncStub:
     """Changes the named fields of a run. Fails with NOT_FOUND, and with ABORTED REVISION_MISMATCH when `if_revision` is
     given and somebody changed it since.
 
-        grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
+        grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
     """
 
     GetRun: grpc.aio.UnaryUnaryMultiCallable[
@@ -804,7 +804,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. A
         status is refused with TRANSITION_REFUSED unless it cancels, ends or requeues. Called by operators and older code.
 
-            grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
+            grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
         """
 
     @abc.abstractmethod
@@ -816,7 +816,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
         verb: it asks for no lease, records what it is told, and never changes a terminal rollout.
 
-            grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
+            grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
         """
 
     @abc.abstractmethod
@@ -987,7 +987,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         """Changes the named fields of a run. Fails with NOT_FOUND, and with ABORTED REVISION_MISMATCH when `if_revision` is
         given and somebody changed it since.
 
-            grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":"status"}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
+            grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
         """
 
     @abc.abstractmethod

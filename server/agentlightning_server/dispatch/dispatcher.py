@@ -55,14 +55,15 @@ class Dispatcher:
     async def running(cls, path: Path, clock: Clock) -> AsyncIterator[Self]:
         """Open the database, give every lease one fresh duration, and dispatch while the block runs."""
         dispatcher = cls(path, clock)
-        async with dispatcher.database, asyncio.TaskGroup() as tasks:
+        async with dispatcher.database:
             await dispatcher.database.write(attempts.resume)
-            timer = tasks.create_task(dispatcher._deadlines.fire_for_ever(), name="deadlines")
+            timer = asyncio.create_task(dispatcher._deadlines.fire_for_ever(), name="deadlines")
             try:
                 yield dispatcher
             finally:
                 dispatcher.drain()
                 timer.cancel()
+                await asyncio.gather(timer, return_exceptions=True)
 
     def drain(self) -> None:
         """Answer everybody who waits: the server is going."""
