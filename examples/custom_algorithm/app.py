@@ -23,7 +23,7 @@ PROMPTS_TO_TEST = [
 ]
 TASK_INPUT = "Why is the sky blue?"
 
-store = agl.LightningStoreClient("http://localhost:4747")
+store = agl.LightningStoreClient(os.environ.get("AGL_STORE", "http://localhost:4747"))
 
 
 def simple_agent(task: str, prompt_template: PromptTemplate) -> float:

@@ -121,10 +121,10 @@ class FileLock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(file, 4096, 0).decode(errors="replace").strip() or "another process"
+            holder = _holder(os.pread(file, 4096, 0))
             os.close(file)
             raise DatabaseError(
-                f"the database {str(self.path.with_suffix(''))!r} is served already, by {holder}: connect to that "
+                f"the database {str(self.path.with_suffix(''))!r} is served already, {holder}: connect to that "
                 "server, stop it, or give another file with --db"
             ) from None
         self._file = file
@@ -142,6 +142,14 @@ class FileLock:
             os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None
+
+
+def _holder(facts: bytes) -> str:
+    try:
+        known = json.loads(facts)
+    except ValueError:
+        known = {}
+    return f"at {known.get('address', 'an address not known yet')} by process {known.get('pid', 'unknown')}"
 
 
 async def _connect(path: Path, pragmas: tuple[str, ...], mode: str = "rwc") -> aiosqlite.Connection:

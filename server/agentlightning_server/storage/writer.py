@@ -122,6 +122,8 @@ def _run_one(connection: sqlite3.Connection, operation: Operation, now: int, not
 def _undone(connection: sqlite3.Connection, error: Exception) -> Exception:
     connection.execute("ROLLBACK TO operation")
     connection.execute("RELEASE operation")
+    if isinstance(error, StopIteration):  # which no future can hold
+        return RuntimeError(f"the operation raised {error!r}")
     return error
 
 
