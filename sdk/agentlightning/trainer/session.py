@@ -1,0 +1,319 @@
+"""One call of `fit`, step by step: check, cost, train, test, save, report. Knows no particular algorithm."""
+
+import asyncio
+import contextlib
+import dataclasses
+import inspect
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agentlightning.adapter import TraceAdapter
+from agentlightning.algorithm import Algorithm
+from agentlightning.algorithm.evaluation import Evaluation, evaluate, mean_reward
+from agentlightning.errors import AgentCheckError, AgentError, AlgorithmError, AttemptLostError, StoreError
+from agentlightning.litagent import LitAgent
+from agentlightning.store import LightningStoreClient
+from agentlightning.store.embedded import EmbeddedStore
+from agentlightning.trainer import report
+from agentlightning.trainer.execution import Runners, Strategy, runners_for
+from agentlightning.types import (
+    AttemptedRollout,
+    Dataset,
+    Failure,
+    NamedResources,
+    PromptTemplate,
+    ResourcesUpdate,
+    Run,
+)
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What `fit` came to.
+
+    Attributes:
+        run_id: The run's record in the store: `agl runs show RUN`.
+        best_resources: The best resources found. None: the algorithm looks for none.
+        prompt_path: The file that the best prompt was saved to.
+        baseline_score: The mean reward of the initial resources on the validation set, if the algorithm says.
+        best_score: That of the best resources.
+        test_baseline_score: The mean reward of the initial resources on the test set, which nothing was chosen by.
+        test_score: That of the best resources.
+        rollouts: How many rollouts the algorithm spent.
+        test_rollouts: How many the test set took.
+        seconds: How long it all took.
+        summary: All that the algorithm says of the run.
+    """
+
+    run_id: str
+    best_resources: NamedResources | None
+    prompt_path: Path | None
+    baseline_score: float | None
+    best_score: float | None
+    test_baseline_score: float | None
+    test_score: float | None
+    rollouts: int
+    test_rollouts: int
+    seconds: float
+    summary: dict[str, Any]
+
+
+@dataclasses.dataclass
+class Session:
+    """One call of `fit`: a store and runners started, an algorithm run, and all taken down again."""
+
+    agent: LitAgent[Any]
+    train: Dataset[Any] | None
+    val: Dataset[Any] | None
+    test: Dataset[Any] | None
+    algorithm: Algorithm
+    n_runners: int
+    initial_resources: NamedResources
+    adapter: TraceAdapter[Any]
+    store: LightningStoreClient | str | Path | None
+    queue: str | None
+    strategy: Strategy | None
+    max_rollouts: int | None
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+        self._progress = report.Progress()
+
+    def run(self) -> TrainResult:
+        """Start what is needed, train, and take everything down again."""
+        if not any(len(tasks) for tasks in (self.train, self.val) if tasks is not None):
+            raise AlgorithmError("there is nothing to train on: give fit() a train_dataset or a val_dataset")
+        with _store(self.store, self.folder) as (address, embedded):
+            queue = self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
+            client = LightningStoreClient(address, queue=queue)
+            runners = runners_for(self.agent, client, self.n_runners, self.strategy, self.max_rollouts)
+            runners.start()
+            if embedded is not None:
+                embedded.keep_running()
+            try:
+                return _run_anywhere(self._supervised(client, runners))
+            finally:
+                runners.stop()
+                self._progress.end()
+
+    async def _supervised(self, client: LightningStoreClient, runners: Runners) -> TrainResult:
+        """Train until done, or until the runners cannot go on."""
+        name = getattr(self.algorithm, "__name__", type(self.algorithm).__name__)
+        run = await client.create_run(name, queue=client.queue)
+        store = client.bind(run_id=run.run_id)
+        training = asyncio.create_task(self._train_and_test(store, run))
+        watching = asyncio.create_task(runners.watch(lambda number, code: _give_back(store, number, code)))
+        try:
+            await asyncio.wait({training, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not training.done():
+                raise AgentError(f"the runners cannot go on: {watching.result()}")
+            return await training
+        except asyncio.CancelledError:
+            with contextlib.suppress(StoreError):
+                await client.update_run(run.run_id, status="cancelled")
+            raise
+        except Exception as error:
+            with contextlib.suppress(StoreError):  # it would hide what matters
+                await client.update_run(run.run_id, status="failed", failure=_failure(error))
+            raise
+        finally:
+            for task in (training, watching):
+                task.cancel()
+            await asyncio.gather(training, watching, return_exceptions=True)
+            await client.close()
+
+    async def _train_and_test(self, store: LightningStoreClient, run: Run) -> TrainResult:
+        print(f"store at {store.server_address} (look inside: grpcurl -plaintext {store.server_address} list)")
+        initial = await store.add_resources(self.initial_resources) if self.initial_resources else None
+        calls = await self._check(store, initial)
+        test_rollouts = 0 if self.test is None else 2 * len(self.test)
+        estimate = self.algorithm.estimate(_length(self.train), _length(self.val))
+        for line in report.cost_lines(estimate, calls, test_rollouts):
+            print(line)
+        self._give(store, run)
+        await self._run_algorithm()
+        self._progress.end()
+        return await self._conclude(store, run, initial)
+
+    async def _check(self, store: LightningStoreClient, resources: ResourcesUpdate | None) -> int:
+        """Run one rollout and show its trace, so that a broken agent costs one call; say how many models it called."""
+        task = next(tasks[0] for tasks in (self.train, self.val) if tasks is not None and len(tasks))
+        [evaluation] = await evaluate(store, resources, [task], mode="train", labels={"phase": "check"})
+        spans = await store.query_spans(evaluation.rollout.rollout_id, "latest")
+        for line in report.trace_lines(evaluation, spans):
+            print(f"check: {line}")
+        if evaluation.failure is not None:
+            raise AgentCheckError(
+                f"the first rollout failed with {evaluation.failure}\n{evaluation.failure.stack_trace}".rstrip()
+            )
+        if evaluation.reward is None:
+            raise AgentCheckError(
+                "the first rollout has no reward: return a number from the agent, or call agl.emit_reward() in it"
+            )
+        return len(report.model_calls(spans))
+
+    def _give(self, store: LightningStoreClient, run: Run) -> None:
+        self.algorithm.set_store(store)
+        self.algorithm.set_run(run)
+        self.algorithm.set_adapter(self.adapter)
+        self.algorithm.set_initial_resources(self.initial_resources)
+        self.algorithm.progress = self._progress
+
+    async def _run_algorithm(self) -> None:
+        if self.algorithm.is_async():
+            outcome = self.algorithm.run(self.train, self.val)
+        else:
+            outcome = await asyncio.to_thread(self.algorithm.run, self.train, self.val)
+        if inspect.isawaitable(outcome):
+            await outcome
+
+    async def _conclude(self, store: LightningStoreClient, run: Run, initial: ResourcesUpdate | None) -> TrainResult:
+        found = self.algorithm.get_best_resources()
+        best = initial if found is None or initial is None else await self._written(store, found, initial)
+        scores = await self._test_scores(store, initial, best)
+        name, prompt = _prompt(best) if found is not None else (None, None)
+        path = None if prompt is None or name is None else self._save(prompt, run, name)
+        summary = self.algorithm.summary()
+        summary |= {
+            "validation": _validation(summary),
+            "test": scores,
+            "rollouts": summary.get("rollouts", _length(self.train) + _length(self.val)),
+            "test_rollouts": 0 if scores is None else 2 * _length(self.test),
+            "seconds": time.monotonic() - self._began,
+            "initial_prompt": _prompt(initial)[1].template if prompt is not None else None,  # type: ignore[union-attr]
+            "best_prompt": None if prompt is None else prompt.template,
+            "prompt_path": None if path is None else str(path),
+        }
+        changes: dict[str, Any] = {} if best is None else {"best_resources": best}
+        run = await store.update_run(run.run_id, status="succeeded", summary=summary, **changes)
+        for line in report.result_lines(run):
+            print(line)
+        return _result(run, found, path)
+
+    async def _written(
+        self, store: LightningStoreClient, found: NamedResources, initial: ResourcesUpdate
+    ) -> ResourcesUpdate:
+        """The record of the best resources: the algorithm's own if it wrote one, else one made now."""
+        for written in await store.query_resources():
+            if written.resources == found:
+                return written
+        return await store.add_resources(found, parent=initial)
+
+    async def _test_scores(
+        self, store: LightningStoreClient, initial: ResourcesUpdate | None, best: ResourcesUpdate | None
+    ) -> dict[str, float] | None:
+        """The mean rewards of the first and the best resources on the test split, one after the other."""
+        if self.test is None or not len(self.test):
+            return None
+        tasks = [self.test[index] for index in range(len(self.test))]
+        done = 0
+
+        def on_done(_: object) -> None:
+            nonlocal done
+            done += 1
+            self._progress("test split", done, 2 * len(tasks))
+
+        baseline = await evaluate(store, initial, tasks, mode="test", on_done=on_done)
+        after: list[Evaluation] = await evaluate(store, best, tasks, mode="test", on_done=on_done)
+        self._progress.end()
+        return {"baseline": mean_reward(baseline), "best": mean_reward(after)}
+
+    def _save(self, prompt: PromptTemplate, run: Run, name: str) -> Path:
+        return prompt.save(self.folder / run.run_id / name)
+
+
+async def _give_back(store: LightningStoreClient, number: int, code: int) -> None:
+    """Report for a runner that died what it cannot report itself: its rollouts are delivered again at once."""
+    failure = Failure(kind="infrastructure", type="RunnerDied", message=f"runner {number} died with code {code}")
+    for rollout in await store.query_rollouts(status_in=["preparing", "running"]):
+        attempt = rollout.attempt if isinstance(rollout, AttemptedRollout) else None
+        if attempt is not None and attempt.worker_id == f"Worker-{number}":
+            with contextlib.suppress(AttemptLostError):
+                await store.complete_attempt(attempt.rollout_id, attempt.attempt_id, failure=failure)
+
+
+@contextlib.contextmanager
+def _store(store: LightningStoreClient | str | Path | None, folder: Path) -> Iterator[tuple[str, EmbeddedStore | None]]:
+    """The address of the store to use, and the embedded store if it is one."""
+    match store:
+        case LightningStoreClient() as client:
+            yield client.server_address, None
+        case str() as address if not Path(address).is_dir():
+            yield address, None
+        case _:
+            with EmbeddedStore(folder if store is None else Path(store)) as embedded:
+                yield embedded.address, embedded
+
+
+def _run_anywhere(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, also from within a running event loop, as in a notebook."""
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(work)
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(asyncio.run(work))
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="trainer")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]
+
+
+def _length(dataset: Dataset[Any] | None) -> int:
+    return 0 if dataset is None else len(dataset)
+
+
+def _prompt(resources: ResourcesUpdate | None) -> tuple[str | None, PromptTemplate | None]:
+    """The first prompt template of a bundle, and its name."""
+    for name, resource in (resources.resources if resources else {}).items():
+        if isinstance(resource, PromptTemplate):
+            return name, resource
+    return None, None
+
+
+def _validation(summary: dict[str, Any]) -> dict[str, float] | None:
+    if summary.get("best_score") is None:
+        return None
+    return {"baseline": summary.get("baseline_score"), "best": summary["best_score"]}
+
+
+def _result(run: Run, found: NamedResources | None, path: Path | None) -> TrainResult:
+    summary: dict[str, Any] = run.summary
+    test, validation = summary["test"] or {}, summary["validation"] or {}
+    return TrainResult(
+        run_id=run.run_id,
+        best_resources=found,
+        prompt_path=path,
+        baseline_score=validation.get("baseline"),
+        best_score=validation.get("best"),
+        test_baseline_score=test.get("baseline"),
+        test_score=test.get("best"),
+        rollouts=summary["rollouts"],
+        test_rollouts=summary["test_rollouts"],
+        seconds=summary["seconds"],
+        summary=summary,
+    )
+
+
+def _failure(error: Exception) -> Failure:
+    return Failure(
+        kind="agent" if isinstance(error, AgentError) else "infrastructure",
+        type=type(error).__qualname__,
+        message=str(error),
+        stack_trace="".join(traceback.format_exception(error)),
+    )
