@@ -163,6 +163,7 @@ class LightningStore(ABC):
         status_in: Sequence[RolloutStatus] | None = None,
         rollout_id_in: Sequence[str] | None = None,
         mode: RolloutMode | None = None,
+        labels: Mapping[str, str] | None = None,
         sort_by: str | None = None,
         sort_order: Literal["asc", "desc"] = "asc",
         limit: int = -1,
@@ -176,6 +177,7 @@ class LightningStore(ABC):
             status_in: Only in these statuses; an empty list matches nothing.
             rollout_id_in: Only these; an empty list matches nothing.
             mode: Only those for this.
+            labels: Only those with all of these.
             sort_by: `start_time`, `end_time`, `status`, `mode` or `rollout_id`.
             sort_order: Which comes first.
             limit: How many at most; -1 for all.

@@ -827,6 +827,22 @@ class ListRolloutsRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class LabelsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     STATUSES_FIELD_NUMBER: builtins.int
     ROLLOUT_IDS_FIELD_NUMBER: builtins.int
     RUN_ID_FIELD_NUMBER: builtins.int
@@ -837,6 +853,7 @@ class ListRolloutsRequest(google.protobuf.message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     SKIP_FIELD_NUMBER: builtins.int
     COUNT_TOTAL_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Of this run. Empty: any."""
     queue: builtins.str
@@ -861,6 +878,10 @@ class ListRolloutsRequest(google.protobuf.message.Message):
     def rollout_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """One of these. Empty: any."""
 
+    @property
+    def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """With all of these labels. Empty: any."""
+
     def __init__(
         self,
         *,
@@ -874,8 +895,9 @@ class ListRolloutsRequest(google.protobuf.message.Message):
         page_token: builtins.str = ...,
         skip: builtins.int = ...,
         count_total: builtins.bool = ...,
+        labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["count_total", b"count_total", "mode", b"mode", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "queue", b"queue", "rollout_ids", b"rollout_ids", "run_id", b"run_id", "skip", b"skip", "statuses", b"statuses"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["count_total", b"count_total", "labels", b"labels", "mode", b"mode", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "queue", b"queue", "rollout_ids", b"rollout_ids", "run_id", b"run_id", "skip", b"skip", "statuses", b"statuses"]) -> None: ...
 
 global___ListRolloutsRequest = ListRolloutsRequest
 

@@ -110,6 +110,8 @@ def rollouts(tx: Reading, request: ListRolloutsRequest) -> tuple[list[Rollout], 
         query.where("queue = ?", request.queue)
     if request.mode != RolloutMode.ROLLOUT_MODE_UNSPECIFIED:
         query.where("mode = ?", request.mode)
+    for key, value in sorted(request.labels.items()):
+        query.where("EXISTS (SELECT 1 FROM json_each(labels_json) WHERE key = ? AND value = ?)", key, value)
     rows, token = query.page(tx, request.page_size, request.page_token, request.skip)
     return [rollout_message(row) for row in rows], token, query.count(tx) if request.count_total else 0
 

@@ -197,6 +197,13 @@ async def test_queries_filter_sort_and_page(store: agl.LightningStoreClient) -> 
     assert len(await bound.query_rollouts(status_in=[])) == 0
 
 
+async def test_rollouts_are_found_by_their_labels(store: agl.LightningStoreClient) -> None:
+    await store.enqueue_rollout("plain", labels={"kind": "other"})
+    labelled = await store.enqueue_rollout("labelled", labels={"kind": "a", "by": store.queue or ""})
+    found = await store.query_rollouts(labels={"kind": "a", "by": store.queue or ""})
+    assert [rollout.rollout_id for rollout in found] == [labelled.rollout_id]
+
+
 async def test_a_dataclass_is_a_task(store: agl.LightningStoreClient) -> None:
     @dataclass
     class Task:
