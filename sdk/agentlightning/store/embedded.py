@@ -60,7 +60,7 @@ class EmbeddedStore:
             # Waits for a server that is just going: it holds this lock until its process has ended.
             self._clients = (self.folder / "clients.lock").open("ab")
             fcntl.flock(self._clients, fcntl.LOCK_SH)
-            self.address = address_of(self.database) or self._spawn(port=0)
+            self.address = address_of(self.database) or self._spawn_where_it_was()
         return self.address
 
     def keep_running(self) -> None:
@@ -77,6 +77,8 @@ class EmbeddedStore:
             if self._process is not None and not self._is_used_by_others():
                 self._process.terminate()
                 self._process.wait()
+            elif self._process is not None:  # it outlives us: somebody has to see it end, if this process does
+                threading.Thread(target=self._process.wait, name="embedded-store", daemon=True).start()
         self._clients = None
 
     def __enter__(self) -> "EmbeddedStore":
@@ -85,6 +87,13 @@ class EmbeddedStore:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _spawn_where_it_was(self) -> str:
+        """Start a server, at the port of one that was killed if there was one: its clients still look for it there."""
+        if port := _last_port(self.database):
+            with contextlib.suppress(StoreUnavailableError):
+                return self._spawn(port)
+        return self._spawn(port=0)
 
     def _spawn(self, port: int) -> str:
         command = [sys.executable, "-m", "agentlightning_server", "--db", str(self.database), "--port", str(port)]
@@ -111,7 +120,10 @@ class EmbeddedStore:
                 return
             _log.warning("the store ended with code %s and is started again: nothing it acknowledged is lost", code)
             try:
-                self._spawn(port)
+                with _locked(self.folder / "start.lock"):
+                    if self._stopping.is_set() or address_of(self.database):
+                        return  # somebody else was quicker
+                    self._spawn(port)
             except StoreUnavailableError as error:
                 _log.error("%s", error)
                 return
@@ -139,6 +151,15 @@ def address_of(database: Path) -> str | None:
     except (FileNotFoundError, ValueError):
         pass
     return None
+
+
+def _last_port(database: Path) -> int:
+    """The port of a server that did not live to give its lock back; 0 when there was none."""
+    try:
+        facts = json.loads(database.with_name(database.name + ".lock").read_text())
+        return int(facts["address"].rpartition(":")[2])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 @contextlib.contextmanager

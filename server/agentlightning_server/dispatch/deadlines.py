@@ -38,7 +38,8 @@ class Deadlines:
 
     async def settle(self) -> None:
         """Fire what is due: after this, nothing that is read shows a state whose deadline has passed."""
-        if not self._heap or self._heap[0][0] > self._clock():
+        nothing_is_due = not self._heap or self._heap[0][0] > self._clock()
+        if nothing_is_due and not self._settling.locked():
             return
         async with self._settling:
             while due := self._due():

@@ -9,6 +9,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, Instr
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2 as otlp
 
+from agentlightning_server.rpc.validation import MAX_SEQUENCE_ID
+
 _GIGA = 1_000_000_000
 
 
@@ -124,7 +126,7 @@ def identified(span: pb.Span) -> pb.Span:
     span.rollout_id = span.rollout_id or _text(names.get(ROLLOUT_ID))
     span.attempt_id = span.attempt_id or _text(names.get(ATTEMPT_ID))
     sequence = _text(names.get(SPAN_SEQUENCE_ID))
-    span.sequence_id = int(sequence) if sequence.isdecimal() else 0
+    span.sequence_id = int(sequence) if sequence.isdecimal() and int(sequence) <= MAX_SEQUENCE_ID else 0
     return span
 
 
@@ -156,7 +158,7 @@ def _key_value(attribute: pb.Attribute) -> KeyValue:
 
 def _value(value: AnyValue) -> pb.AttributeValue:
     match value.WhichOneof("value"):
-        case None:
+        case None | "string_value_strindex":  # the latter is for profiles, and empty in a span
             return pb.AttributeValue()
         case "array_value":
             return pb.AttributeValue(list_value=pb.AttributeList(values=map(_value, value.array_value.values)))

@@ -5,6 +5,9 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from agentlightning.v1 import store_service_pb2 as pb
+from agentlightning.v1.attempt_pb2 import AttemptStatus, FailureKind
+from agentlightning.v1.rollout_pb2 import RolloutStatus
+from agentlightning.v1.run_pb2 import RunStatus
 from agentlightning.v1.store_service_pb2_grpc import StoreServiceServicer
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -117,6 +120,8 @@ class StoreService(StoreServiceServicer):
     async def CompleteAttempt(self, request: pb.CompleteAttemptRequest, context: Context) -> pb.CompleteAttemptResponse:
         if request.WhichOneof("outcome") is None:
             raise FieldInvalidError("outcome", "", "succeeded or failure")
+        if request.failure.kind != FailureKind.FAILURE_KIND_UNSPECIFIED:
+            check.check_enum("failure.kind", request.failure.kind, FailureKind)
         check.check_count("spans", request.spans, self._limits.max_batch)
         for span in request.spans:
             span.rollout_id, span.attempt_id = request.rollout_id, request.attempt_id
@@ -142,15 +147,16 @@ class StoreService(StoreServiceServicer):
     async def UpdateRollout(self, request: pb.UpdateRolloutRequest, context: Context) -> pb.UpdateRolloutResponse:
         check.check_mask("update_mask", request.update_mask, _ROLLOUT_FIELDS)
         check.check_rollout("rollout", _with_input(request))
-        if "status" in request.update_mask.paths and not request.rollout.status:
-            raise FieldInvalidError("rollout.status", request.rollout.status, "a status")
+        if "status" in request.update_mask.paths:
+            check.check_enum("rollout.status", request.rollout.status, RolloutStatus)
         return pb.UpdateRolloutResponse(rollout=await self._dispatcher.write(lambda tx: rollouts.update(tx, request)))
 
     async def UpdateAttempt(self, request: pb.UpdateAttemptRequest, context: Context) -> pb.UpdateAttemptResponse:
         check.check_mask("update_mask", request.update_mask, _ATTEMPT_FIELDS)
         check.check_json("attempt.metadata_json", request.attempt.metadata_json)
-        if "status" in request.update_mask.paths and not request.attempt.status:
-            raise FieldInvalidError("attempt.status", request.attempt.status, "a status")
+        check.check_time("attempt.last_heartbeat_time", request.attempt.last_heartbeat_time)
+        if "status" in request.update_mask.paths:
+            check.check_enum("attempt.status", request.attempt.status, AttemptStatus)
         return pb.UpdateAttemptResponse(attempt=await self._dispatcher.write(lambda tx: attempts.update(tx, request)))
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:
@@ -160,6 +166,8 @@ class StoreService(StoreServiceServicer):
     async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Context) -> pb.ListRolloutsResponse:
         self._check_page(request.page_size)
         check.check_count("rollout_ids", request.rollout_ids, self._limits.max_wait_ids)
+        for status in request.statuses:
+            check.check_enum("statuses", status, RolloutStatus)
         check.check_size("skip", request.skip, 1 << 40)
         (page, token, total), revision = await self._dispatcher.read(
             lambda tx: (lists.rollouts(tx, request), tx.revision())
@@ -179,9 +187,7 @@ class StoreService(StoreServiceServicer):
             list(request.rollout_ids),
             any_of=request.any,
             after_revision=request.after_revision,
-            wait_seconds=request.wait_timeout.ToTimedelta().total_seconds()
-            if request.HasField("wait_timeout")
-            else None,
+            wait_seconds=check.waiting(request.wait_timeout) if request.HasField("wait_timeout") else None,
         ):
             yield message
 
@@ -262,8 +268,8 @@ class StoreService(StoreServiceServicer):
         check.check_mask("update_mask", request.update_mask, _RUN_FIELDS)
         for name in ("config_json", "checkpoint_json", "summary_json"):
             check.check_json(f"run.{name}", getattr(request.run, name))
-        if "status" in request.update_mask.paths and not request.run.status:
-            raise FieldInvalidError("run.status", request.run.status, "a status")
+        if "status" in request.update_mask.paths:
+            check.check_enum("run.status", request.run.status, RunStatus)
         return pb.UpdateRunResponse(run=await self._dispatcher.write(lambda tx: runs.update(tx, request)))
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
@@ -353,7 +359,7 @@ class StoreService(StoreServiceServicer):
 
     def _wait_seconds(self, asked: Duration, context: Context) -> float:
         """As long as asked and allowed, and answered before the caller's own deadline."""
-        seconds = min(max(0.0, asked.ToTimedelta().total_seconds()), self._limits.max_wait.total_seconds())
+        seconds = check.waiting(asked, self._limits.max_wait.total_seconds())
         remaining = context.time_remaining()
         return seconds if remaining is None else max(0.0, min(seconds, remaining - 0.2))
 

@@ -8,10 +8,11 @@ from typing import Any, NoReturn
 
 from agentlightning.v1.attempt_pb2 import AttemptStatus
 from agentlightning.v1.resources_pb2 import Resources
-from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig
+from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig, RolloutMode
 from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from agentlightning_server.errors import FieldInvalidError, TooLargeError
 
@@ -20,6 +21,8 @@ _RETRYABLE = {
     AttemptStatus.ATTEMPT_STATUS_TIMEOUT,
     AttemptStatus.ATTEMPT_STATUS_UNRESPONSIVE,
 }
+MAX_SEQUENCE_ID = 1 << 53  # and far from the end of the numbers, so that there is always a next
+_LONGEST = 315_576_000_000.0  # seconds: what protobuf allows of a Duration, and more than any clock tells
 _HEX = re.compile(r"[0-9a-f]*")
 
 
@@ -67,6 +70,8 @@ def check_rollout(field: str, rollout: Rollout) -> None:
     check_json(f"{field}.input_json", rollout.input_json, required=True)
     check_json(f"{field}.metadata_json", rollout.metadata_json)
     _check_config(f"{field}.config", rollout.config)
+    if rollout.mode != RolloutMode.ROLLOUT_MODE_UNSPECIFIED:
+        check_enum(f"{field}.mode", rollout.mode, RolloutMode)
     if rollout.resources_version < 0:
         raise FieldInvalidError(f"{field}.resources_version", rollout.resources_version, "0 or more")
 
@@ -94,8 +99,7 @@ def check_span(span: Span) -> None:
         raise FieldInvalidError("span_id", span.span_id, "16 lowercase hex digits")
     if not (len(span.trace_id) == 32 and _HEX.fullmatch(span.trace_id)):
         raise FieldInvalidError("trace_id", span.trace_id, "32 lowercase hex digits")
-    if span.sequence_id < 0:
-        raise FieldInvalidError("sequence_id", span.sequence_id, "0 or more")
+    check_size("sequence_id", span.sequence_id, MAX_SEQUENCE_ID)
     for attribute in span.attributes:
         _check_attribute(attribute)
     for event in span.events:
@@ -103,16 +107,33 @@ def check_span(span: Span) -> None:
             _check_attribute(attribute)
 
 
+def check_enum(field: str, value: int, enum: Any) -> None:
+    """Refuse a number that the generated enum has no name for, and none given at all."""
+    if value not in enum.values() or value == 0:
+        raise FieldInvalidError(field, value, f"one of {', '.join(enum.keys()[1:])}")
+
+
+def check_time(field: str, value: Timestamp) -> None:
+    """Refuse a moment that no clock tells."""
+    if not 0 <= value.seconds <= _LONGEST:
+        raise FieldInvalidError(field, f"{value.seconds}s", "a moment after 1970 that a calendar has")
+
+
 def positive(field: str, value: Duration) -> float:
     """A duration in seconds.
 
     Raises:
-        FieldInvalidError: It is not positive.
+        FieldInvalidError: It is not positive, or longer than any clock tells.
     """
     seconds = value.seconds + value.nanos / 1e9
-    if seconds <= 0:
+    if not 0 < seconds <= _LONGEST:
         raise FieldInvalidError(field, f"{seconds:g}s", "a positive duration")
     return seconds
+
+
+def waiting(value: Duration, longest: float = _LONGEST) -> float:
+    """How long somebody is willing to wait, in seconds: never less than not at all."""
+    return min(max(0.0, value.seconds + value.nanos / 1e9), longest)
 
 
 def _check_config(field: str, config: RolloutConfig) -> None:
@@ -122,10 +143,10 @@ def _check_config(field: str, config: RolloutConfig) -> None:
     check_size(f"{field}.max_attempts", config.max_attempts, 1000)
     check_size(f"{field}.max_redeliveries", config.max_redeliveries, 1000)
     for status in config.retry_condition:
+        check_enum(f"{field}.retry_condition", status, AttemptStatus)
         if status not in _RETRYABLE:
-            raise FieldInvalidError(
-                f"{field}.retry_condition", AttemptStatus.Name(status), "some of failed, timeout, unresponsive"
-            )
+            name = AttemptStatus.Name(status)
+            raise FieldInvalidError(f"{field}.retry_condition", name, "some of failed, timeout, unresponsive")
 
 
 def _check_attribute(attribute: Attribute) -> None:

@@ -237,16 +237,17 @@ def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
 def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Result]:
     """Store spans, each on its own: one that cannot be placed is rejected alone. New ones are signs of life."""
     results = []
-    heard_of: dict[str, Pair] = {}
+    heard_of: dict[tuple[str, str], Pair] = {}
     for span in new:
+        ids = span.rollout_id, span.attempt_id
         try:
-            pair = heard_of.get(span.attempt_id) or find(tx, span.rollout_id, span.attempt_id)
+            pair = heard_of.get(ids) or find(tx, *ids)
         except StoreError as error:
             results.append(spans.rejected(error))
             continue
         results.append(spans.add(tx, span))
         if not results[-1].duplicate:
-            heard_of[span.attempt_id] = pair
+            heard_of[ids] = pair
     for pair in heard_of.values():
         verdict = rules.on_span(pair.now)
         _apply(tx, pair, verdict)

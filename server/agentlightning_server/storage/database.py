@@ -153,12 +153,16 @@ def _holder(facts: bytes) -> str:
 
 
 async def _connect(path: Path, pragmas: tuple[str, ...], mode: str = "rwc") -> aiosqlite.Connection:
+    connection = aiosqlite.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
     try:
-        connection = await aiosqlite.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
+        await connection
         connection.row_factory = sqlite3.Row
         for pragma in pragmas:
             await connection.execute_fetchall(pragma)
     except sqlite3.Error as error:
+        await connection.close()
+        # One that never opened does not wait for its thread, which would keep this process from ending.
+        await asyncio.to_thread(connection._thread.join)
         raise DatabaseError(f"cannot open the database {str(path)!r}: {error}") from error
     return connection
 

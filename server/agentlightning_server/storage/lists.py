@@ -182,10 +182,11 @@ def _decoded(token: str, length: int) -> list[Any]:
         values = json.loads(base64.urlsafe_b64decode(token))
     except ValueError:
         values = None
-    if not isinstance(values, list) or len(values) != length:
+    is_key = isinstance(values, list) and all(isinstance(value, int | str) for value in values)
+    if not is_key or len(values) != length:
         raise StoreError(
             ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID,
             f"page_token {token[:50]!r} was not given by this list: start again without one",
             field="page_token",
         )
-    return values
+    return list(values)

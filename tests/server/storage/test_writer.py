@@ -18,7 +18,7 @@ from agentlightning_server.storage.writer import Writer, run_on_thread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-BOUND = 20
+BOUND = 10
 
 
 class Notebook:

@@ -38,8 +38,8 @@ CREATE TABLE rollouts (
 ) STRICT;
 CREATE INDEX rollouts_queue ON rollouts (queue, priority DESC, queue_position)
 WHERE status IN ('queuing', 'requeuing');
-CREATE INDEX rollouts_run ON rollouts (run_id, id);
-CREATE INDEX rollouts_status ON rollouts (status, id);
+CREATE INDEX rollouts_run ON rollouts (run_id, create_time, id);
+CREATE INDEX rollouts_status ON rollouts (status, create_time, id);
 CREATE INDEX rollouts_create_time ON rollouts (create_time, id);
 
 CREATE TABLE attempts (

@@ -1,0 +1,104 @@
+"""Values that a wire message can hold and a store cannot: the caller's fault, never called a bug of the server."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from agentlightning.v1 import store_service_pb2 as pb
+from agentlightning.v1.attempt_pb2 import Attempt, Failure
+from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig
+from agentlightning.v1.span_pb2 import Span
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+FOR_EVER = Duration(seconds=2**62)
+UNKNOWN: Any = 99
+
+
+def enqueue(**fields: Any) -> pb.EnqueueRolloutsRequest:
+    return pb.EnqueueRolloutsRequest(rollouts=[Rollout(input_json="1", **fields)])
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("EnqueueRollouts", enqueue(config=RolloutConfig(timeout=FOR_EVER))),
+        ("EnqueueRollouts", enqueue(config=RolloutConfig(unresponsive_timeout=FOR_EVER))),
+        ("EnqueueRollouts", enqueue(config=RolloutConfig(retry_condition=[UNKNOWN]))),
+        ("EnqueueRollouts", enqueue(mode=UNKNOWN)),
+        ("DequeueRollouts", pb.DequeueRolloutsRequest(lease_duration=FOR_EVER)),
+        ("ListRollouts", pb.ListRolloutsRequest(statuses=[UNKNOWN])),
+        ("ListRollouts", pb.ListRolloutsRequest(statuses=["ROLLOUT_STATUS_UNSPECIFIED"])),
+        ("ListRollouts", pb.ListRolloutsRequest(page_token="W1tdLFtdXQ==")),  # [[], []]
+    ],
+    ids=[
+        *("timeout", "unresponsive timeout", "retry condition", "mode", "lease", "listed status", "no listed status"),
+        "page token",
+    ],
+)
+async def test_it_is_refused_as_invalid(server: Any, method: str, message: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await getattr(server.stub, method)(message)
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            "UpdateRollout",
+            lambda ids: pb.UpdateRolloutRequest(
+                rollout=Rollout(rollout_id=ids["rollout_id"], status=UNKNOWN), update_mask={"paths": ["status"]}
+            ),
+        ),
+        (
+            "UpdateAttempt",
+            lambda ids: pb.UpdateAttemptRequest(
+                attempt=Attempt(**ids, status=UNKNOWN), update_mask={"paths": ["status"]}
+            ),
+        ),
+        (
+            "UpdateAttempt",
+            lambda ids: pb.UpdateAttemptRequest(
+                attempt=Attempt(**ids, last_heartbeat_time=Timestamp(seconds=2**62)),
+                update_mask={"paths": ["last_heartbeat_time"]},
+            ),
+        ),
+        ("CompleteAttempt", lambda ids: pb.CompleteAttemptRequest(**ids, failure=Failure(kind=UNKNOWN))),
+        (
+            "CompleteAttempt",
+            lambda ids: pb.CompleteAttemptRequest(
+                **ids,
+                succeeded=pb.CompleteAttemptRequest.Succeeded(),
+                spans=[Span(trace_id="0" * 32, span_id="0" * 16, sequence_id=2**63 - 1)],
+            ),
+        ),
+    ],
+    ids=["rollout status", "attempt status", "heartbeat time", "failure kind", "sequence id without a next"],
+)
+async def test_about_an_attempt_it_is_refused_as_invalid_and_changes_nothing(
+    server: Any, method: str, message: Callable[[dict[str, str]], Any]
+) -> None:
+    await server.enqueue()
+    attempt = (await server.dequeue()).attempt
+    before = await server.get(attempt.rollout_id)
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await getattr(server.stub, method)(
+            message({"rollout_id": attempt.rollout_id, "attempt_id": attempt.attempt_id})
+        )
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert await server.get(attempt.rollout_id) == before
+
+
+async def test_waiting_for_work_longer_than_any_clock_tells_is_waiting_as_long_as_allowed(server: Any) -> None:
+    await server.enqueue()
+    assert await server.dequeue(wait_timeout=FOR_EVER) is not None
+
+
+async def test_waiting_for_rollouts_longer_than_any_clock_tells_is_waiting(server: Any) -> None:
+    [rollout] = await server.enqueue()
+    waiting = server.stub.WaitRollouts(pb.WaitRolloutsRequest(rollout_ids=[rollout.rollout_id], wait_timeout=FOR_EVER))
+    assert (await waiting.read()).pending_count == 1
+    await server.stub.CancelRollouts(pb.CancelRolloutsRequest(rollout_ids=[rollout.rollout_id]))
+    assert [ended.rollout_id for ended in (await waiting.read()).rollouts] == [rollout.rollout_id]

@@ -1,0 +1,148 @@
+"""What SQLite does for each query: found by an index however much the store holds, or named here with a reason."""
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from agentlightning.v1.store_service_pb2 import ListAttemptsRequest, ListResourcesRequest, ListRolloutsRequest
+from agentlightning.v1.store_service_pb2 import ListSpansRequest as ListSpans
+from agentlightning_server.storage import lists
+from agentlightning_server.storage.queries import migrations, queries
+from agentlightning_server.storage.transaction import Reading
+
+SCANS_ALLOWED = {
+    "count_rollouts": "counting is asked for by operators, never by a worker; an index of statuses alone is walked",
+    "count_others": "counting, as above; indexes are walked, never rows",
+    "live_attempts": "once at a start; the index holds the live attempts only",
+    "renew_leases": "once at a start; the index holds the live attempts only",
+}
+HOT = {
+    "queued_rollouts": "SEARCH rollouts USING INDEX rollouts_queue (queue=?)",
+    "rollout": "SEARCH r USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+    "rollouts_by_id": "SEARCH r USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+    "set_rollout_status": "SEARCH rollouts USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+    "start_rollout_attempt": "SEARCH rollouts USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+    "attempt": "SEARCH attempts USING PRIMARY KEY (attempt_id=?)",
+    "set_attempt_status": "SEARCH attempts USING PRIMARY KEY (attempt_id=?)",
+    "touch_attempt": "SEARCH attempts USING PRIMARY KEY (attempt_id=?)",
+    "set_attempt_reward": "SEARCH attempts USING PRIMARY KEY (attempt_id=?)",
+    "live_attempts": "SCAN attempts USING INDEX attempts_live",
+    "renew_leases": "SCAN attempts USING INDEX attempts_live",
+    "last_sequence": "SEARCH span_sequences USING PRIMARY KEY (rollout_id=?)",
+    "span_sequence": "SEARCH spans USING INDEX sqlite_autoindex_spans_1 (attempt_id=? AND span_id=?)",
+    "resources_version": "SEARCH resources USING INDEX sqlite_autoindex_resources_1 (resources_id=? AND version=?)",
+    "resources_last_version": "SEARCH resources USING INDEX sqlite_autoindex_resources_1 (resources_id=?)",
+    "resources_latest_of_run": "SEARCH resources USING INDEX resources_run (run_id=?)",
+    "run": "SEARCH runs USING INDEX sqlite_autoindex_runs_1 (run_id=?)",
+    "worker": "SEARCH workers USING PRIMARY KEY (worker_id=?)",
+    "request": "SEARCH requests USING PRIMARY KEY (request_id=?)",
+    "forget_requests": "SEARCH requests USING COVERING INDEX requests_expire_time (expire_time<?)",
+}
+_PARAMETER = re.compile(r":(\w+)")
+_SCAN = re.compile(r"SCAN (rollouts|attempts|spans|requests|r|a)\b")
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    for script in migrations():
+        connection.executescript(script)
+    yield connection
+    connection.close()
+
+
+def plan(connection: sqlite3.Connection, query: str) -> list[str]:
+    values = dict.fromkeys(_PARAMETER.findall(query))
+    return [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+
+
+def plan_of_list(connection: sqlite3.Connection, list_: Callable[..., Any], request: Any) -> list[str]:
+    """What SQLite does for the query that a list composes, values filled in."""
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    list_(Reading(connection, 0), request)
+    connection.set_trace_callback(None)
+    return [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
+
+
+@pytest.mark.parametrize("name", sorted(queries().keys() - SCANS_ALLOWED.keys()))
+def test_no_query_walks_through_all_there_is(connection: sqlite3.Connection, name: str) -> None:
+    assert [step for step in plan(connection, queries()[name]) if _SCAN.match(step)] == []
+
+
+@pytest.mark.parametrize("name", sorted(SCANS_ALLOWED))
+def test_what_may_walk_through_all_walks_an_index(connection: sqlite3.Connection, name: str) -> None:
+    scans = [step for step in plan(connection, queries()[name]) if _SCAN.match(step)]
+    assert scans
+    assert all("INDEX" in step for step in scans)
+
+
+@pytest.mark.parametrize("name", sorted(HOT))
+def test_a_hot_query_is_answered_by_its_index(connection: sqlite3.Connection, name: str) -> None:
+    steps = plan(connection, queries()[name])
+    assert HOT[name] in steps
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+def test_the_last_resources_are_found_from_the_end(connection: sqlite3.Connection) -> None:
+    """A walk backwards along the primary key that stops at its first step: no sorting."""
+    assert plan(connection, queries()["resources_latest"]) == ["SCAN resources"]
+
+
+@pytest.mark.parametrize(
+    ("list_", "request_", "step"),
+    [
+        (lists.spans, ListSpans(rollout_id="ro"), "SEARCH spans USING INDEX spans_rollout (rollout_id=?)"),
+        (
+            lists.spans,
+            ListSpans(rollout_id="ro", attempt_id="latest"),
+            "SEARCH spans USING INDEX spans_rollout (rollout_id=?)",
+        ),
+        (
+            lists.attempts,
+            ListAttemptsRequest(rollout_id="ro"),
+            "SEARCH attempts USING INDEX sqlite_autoindex_attempts_2 (rollout_id=?)",
+        ),
+        (lists.rollouts, ListRolloutsRequest(), "SCAN r USING INDEX rollouts_create_time"),
+        (
+            lists.rollouts,
+            ListRolloutsRequest(rollout_ids=["ro"]),
+            "SEARCH r USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+        ),
+        (
+            lists.resources,
+            ListResourcesRequest(resources_id="rs"),
+            "SEARCH r USING INDEX sqlite_autoindex_resources_1 (resources_id=?)",
+        ),
+    ],
+    ids=["spans", "spans of the latest attempt", "attempts", "rollouts", "rollouts by id", "versions of resources"],
+)
+def test_a_list_is_read_along_an_index(
+    connection: sqlite3.Connection, list_: Callable[..., Any], request_: Any, step: str
+) -> None:
+    assert step in plan_of_list(connection, list_, request_)
+
+
+@pytest.mark.parametrize(
+    ("list_", "request_"),
+    [
+        (lists.spans, ListSpans(rollout_id="ro")),
+        (lists.attempts, ListAttemptsRequest(rollout_id="ro")),
+        (lists.rollouts, ListRolloutsRequest()),
+        (lists.rollouts, ListRolloutsRequest(order_by="create_time desc")),
+        (lists.rollouts, ListRolloutsRequest(run_id="run")),
+    ],
+    ids=["spans", "attempts", "rollouts", "rollouts, newest first", "rollouts of a run"],
+)
+def test_a_page_costs_what_it_returns(connection: sqlite3.Connection, list_: Callable[..., Any], request_: Any) -> None:
+    """Rows come in order: nothing but the page is read and sorted."""
+    assert not [step for step in plan_of_list(connection, list_, request_) if "TEMP B-TREE" in step]
+
+
+def test_a_deep_page_is_found_by_its_key(connection: sqlite3.Connection) -> None:
+    token = "WzEsIDFd"  # [1, 1]
+    steps = plan_of_list(connection, lists.rollouts, ListRolloutsRequest(page_token=token))
+    assert any(step.startswith("SEARCH r USING INDEX rollouts_create_time") for step in steps)
