@@ -1,9 +1,7 @@
 """Attempts: leased, renewed, completed, timed out. Each function is one operation; the rules decide."""
 
 import secrets
-import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from agentlightning.v1.attempt_pb2 import Attempt, Failure
 from agentlightning.v1.error_reason_pb2 import ErrorReason
@@ -17,9 +15,9 @@ from agentlightning.v1.store_service_pb2 import (
     UpdateAttemptRequest,
 )
 
-from agentlightning_server.errors import StoreError, attempt_not_found, rollout_not_found
+from agentlightning_server.errors import StoreError, rollout_not_found
 from agentlightning_server.lifecycle import rules
-from agentlightning_server.lifecycle.deadlines import Deadline, next_deadline
+from agentlightning_server.lifecycle.deadlines import Deadline
 from agentlightning_server.lifecycle.states import (
     AttemptStatus,
     Ended,
@@ -40,40 +38,22 @@ from agentlightning_server.storage.rows import (
     proto_attempt_status,
     proto_failure_kind,
     rollout_message,
-    situation,
     timestamp,
 )
 from agentlightning_server.storage.transaction import Reading, Transaction
+from agentlightning_server.storage.verdicts import (
+    Pair,
+    announce_deadline,
+    apply,
+    apply_attempt,
+    apply_rollout,
+    cancelled,
+    deadline_of,
+    find,
+    settled,
+)
 
 _HEARTBEATS_PER_LEASE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The rows of a rollout and one of its attempts."""
-
-    rollout: sqlite3.Row
-    attempt: sqlite3.Row
-
-    @property
-    def now(self) -> Situation:
-        """What the rules look at."""
-        return situation(self.rollout, self.attempt)
-
-
-def find(tx: Reading, rollout_id: str, attempt_id: str) -> Pair:
-    """The rows of an attempt; `latest` names the rollout's latest one.
-
-    Raises:
-        StoreError: There is no such rollout or attempt.
-    """
-    if (rollout := tx.one("rollout", rollout_id=rollout_id)) is None:
-        raise rollout_not_found(rollout_id)
-    if attempt_id == "latest":
-        attempt_id = rollout["latest_attempt_id"] or attempt_id
-    if (attempt := tx.one("attempt", rollout_id=rollout_id, attempt_id=attempt_id)) is None:
-        raise attempt_not_found(rollout_id, attempt_id)
-    return Pair(rollout, attempt)
 
 
 def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int | None) -> Assignment:
@@ -82,7 +62,7 @@ def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int 
         raise rollout_not_found(rollout_id)
     if rollout["latest_attempt_id"] is not None:
         before = find(tx, rollout_id, "latest")
-        _apply(tx, before, rules.on_superseded(before.now), _cancelled("another attempt was started"))
+        apply(tx, before, rules.on_superseded(before.now), cancelled("another attempt was started"))
     attempt_id = "at-" + secrets.token_hex(8)
     revision = tx.next_revision()
     count = tx.one("start_rollout_attempt", rollout_id=rollout_id, attempt_id=attempt_id, revision=revision)
@@ -127,7 +107,7 @@ def heartbeat(tx: Transaction, ref: AttemptRef) -> HeartbeatAttemptsResponse.Res
         return HeartbeatAttemptsResponse.Result(
             attempt_id=ref.attempt_id, status=proto_attempt_status(pair.attempt["status"])
         )
-    _apply(tx, pair, verdict)
+    apply(tx, pair, verdict)
     expire_time = touch(tx, ref.attempt_id)
     return HeartbeatAttemptsResponse.Result(
         attempt_id=ref.attempt_id,
@@ -151,7 +131,7 @@ def release(tx: Transaction, ref: AttemptRef) -> bool:
         verdict = rules.on_release(pair.now)
     except (StoreError, Refused):
         return False
-    _apply(tx, pair, verdict, _cancelled("released before it began"), released=True)
+    apply(tx, pair, verdict, cancelled("released before it began"), released=True)
     return True
 
 
@@ -168,7 +148,7 @@ def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
         for span in request.spans:
             spans.add(tx, span)
         tx.run("set_lost_span_count", attempt_id=request.attempt_id, lost_span_count=request.lost_span_count)
-        _apply(tx, pair, verdict, failure)
+        apply(tx, pair, verdict, failure)
     row = tx.one("rollout", rollout_id=request.rollout_id)
     assert row is not None
     return rollout_message(row)
@@ -180,14 +160,14 @@ def expire(tx: Transaction, rollout_id: str, attempt_id: str) -> None:
         pair = find(tx, rollout_id, attempt_id)
     except StoreError:
         return  # deleted meanwhile
-    deadline = _deadline(pair)
+    deadline = deadline_of(pair)
     if deadline is None:
         return
     if deadline.time > tx.now:
         announce_deadline(tx, pair)
         return
     verdict = deadline.rule(pair.now)
-    _apply(tx, pair, verdict, _expired(deadline, pair))
+    apply(tx, pair, verdict, _expired(deadline, pair))
 
 
 def resume(tx: Transaction) -> None:
@@ -230,7 +210,7 @@ def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
     pair = find(tx, asked.rollout_id, attempt_id)
     if "status" in paths:
         failure = asked.failure if asked.HasField("failure") else None
-        _apply(tx, pair, rules.on_update_attempt(pair.now, attempt_status(asked.status)), failure)
+        apply(tx, pair, rules.on_update_attempt(pair.now, attempt_status(asked.status)), failure)
     return attempt_message(find(tx, asked.rollout_id, attempt_id).attempt)
 
 
@@ -250,28 +230,10 @@ def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Res
             heard_of[ids] = pair
     for pair in heard_of.values():
         verdict = rules.on_span(pair.now)
-        _apply(tx, pair, verdict)
+        apply(tx, pair, verdict)
         if verdict.attempt.is_live:
             touch(tx, pair.attempt["attempt_id"])
     return results
-
-
-def announce_deadline(tx: Transaction, pair: Pair) -> None:
-    """Have the attempt looked at when its first deadline comes."""
-    if (deadline := _deadline(pair)) is not None:
-        tx.notices.deadlines.append((deadline.time, pair.attempt["rollout_id"], pair.attempt["attempt_id"]))
-
-
-def _deadline(pair: Pair) -> Deadline | None:
-    if not AttemptStatus(pair.attempt["status"]).is_live:
-        return None
-    return next_deadline(
-        start_time=pair.attempt["start_time"],
-        last_heartbeat_time=pair.attempt["last_heartbeat_time"],
-        lease_expire_time=pair.attempt["lease_expire_time"],
-        timeout=pair.rollout["timeout"],
-        unresponsive_timeout=pair.rollout["unresponsive_timeout"],
-    )
 
 
 def _with_rollout(tx: Transaction, rollout_id: str, status: RolloutStatus, why: str) -> None:
@@ -293,8 +255,8 @@ def _with_rollout(tx: Transaction, rollout_id: str, status: RolloutStatus, why: 
             **{"from": rollout["status"], "to": status},
         ) from refusal
     if pair is not None:
-        _apply_attempt(tx, pair, verdict, _cancelled(why))
-    _apply_rollout(tx, rollout, verdict)
+        apply_attempt(tx, pair, verdict, cancelled(why))
+    apply_rollout(tx, rollout, verdict)
 
 
 def _completed(pair: Pair, kind: FailureKind | None) -> Verdict:
@@ -322,74 +284,7 @@ def _is_repeat(pair: Pair, failure: Failure | None) -> bool:
         return False
     if failure is None:
         return bool(pair.attempt["status"] == AttemptStatus.SUCCEEDED)
-    return bool(pair.attempt["failure"] == _settled(failure).SerializeToString(deterministic=True))
-
-
-def _settled(failure: Failure) -> Failure:
-    """A failure with its kind said."""
-    settled = Failure()
-    settled.CopyFrom(failure)
-    settled.kind = proto_failure_kind(failure_kind(failure.kind))
-    return settled
-
-
-def _apply(
-    tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None = None, *, released: bool = False
-) -> None:
-    """Bring a rollout and its attempt to where a rule says they stand."""
-    _apply_attempt(tx, pair, verdict, failure)
-    if pair.now.is_latest:
-        _apply_rollout(tx, pair.rollout, verdict, released=released)
-
-
-def _apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None) -> None:
-    before = AttemptStatus(pair.attempt["status"])
-    if verdict.attempt is before:
-        return
-    attempt_id, worker_id = pair.attempt["attempt_id"], pair.attempt["worker_id"]
-    is_live = verdict.attempt.is_live
-    lease = pair.attempt["lease_duration"]
-    why = None if is_live or verdict.attempt is AttemptStatus.SUCCEEDED or failure is None else _settled(failure)
-    tx.run(
-        "set_attempt_status",
-        attempt_id=attempt_id,
-        status=verdict.attempt,
-        lost=verdict.lost,
-        end_time=None if is_live else tx.now,
-        lease_expire_time=tx.now + lease if is_live and lease is not None else None,
-        failure=None if why is None else why.SerializeToString(deterministic=True),
-        revision=tx.next_revision(),
-    )
-    workers.follow_attempt(tx, worker_id, pair.attempt["rollout_id"], attempt_id, verdict.attempt)
-    if is_live and not before.is_live:
-        announce_deadline(tx, find(tx, pair.attempt["rollout_id"], attempt_id))
-
-
-def _apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, released: bool = False) -> None:
-    status = verdict.rollout
-    if status == rollout["status"] and verdict.redeliveries == rollout["redelivery_count"] and not released:
-        return
-    revision = tx.next_revision()
-    ends = status.is_terminal
-    tx.run(
-        "set_rollout_status",
-        rollout_id=rollout["rollout_id"],
-        status=status,
-        redelivery_count=verdict.redeliveries,
-        release_count=rollout["release_count"] + released,
-        queue_position=revision if status.is_queued and not released else rollout["queue_position"],
-        end_time=(rollout["end_time"] or tx.now) if ends else None,
-        end_revision=revision if ends else None,
-        revision=revision,
-    )
-    if ends:
-        tx.notices.ended.append(rollout["rollout_id"])
-    if status.is_queued:
-        tx.notices.queued[rollout["queue"]] += 1
-
-
-def _cancelled(why: str) -> Failure:
-    return Failure(kind=proto_failure_kind(FailureKind.CANCELLED), message=why)
+    return bool(pair.attempt["failure"] == settled(failure).SerializeToString(deterministic=True))
 
 
 def _expired(deadline: Deadline, pair: Pair) -> Failure:

@@ -9,7 +9,7 @@ from agentlightning.v1.store_service_pb2 import UpdateRolloutRequest
 
 from agentlightning_server.errors import StoreError, rollout_not_found
 from agentlightning_server.lifecycle.states import AttemptStatus
-from agentlightning_server.storage import attempts, resources, workers
+from agentlightning_server.storage import attempts, resources, verdicts, workers
 from agentlightning_server.storage.rows import input_columns, rollout_message, rollout_status
 from agentlightning_server.storage.transaction import Reading, Transaction
 
@@ -39,7 +39,7 @@ def claim(tx: Transaction, queue: str, worker_id: str, limit: int, lease_duratio
 
 def still_leased(tx: Reading, assigned: Iterable[Assignment]) -> list[Assignment]:
     """Those of the assignments that are still their holder's, as they stand now."""
-    pairs = [attempts.find(tx, known.attempt.rollout_id, known.attempt.attempt_id) for known in assigned]
+    pairs = [verdicts.find(tx, known.attempt.rollout_id, known.attempt.attempt_id) for known in assigned]
     live = [pair for pair in pairs if AttemptStatus(pair.attempt["status"]).is_live and pair.now.is_latest]
     return [attempts.assignment(tx, pair) for pair in live]
 
