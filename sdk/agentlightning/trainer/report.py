@@ -92,6 +92,10 @@ def result_lines(run: Run) -> list[str]:
 
 def _score_lines(summary: dict[str, Any]) -> list[str]:
     lines = []
+    for mode in ("train", "val"):
+        if once := summary.get(mode):
+            statuses = ", ".join(f"{count} {status}" for status, count in once["statuses"].items())
+            lines.append(f"{mode}: mean reward {_score(once['mean_reward'])} ({statuses})")
     for split in ("validation", "test"):
         if scores := summary.get(split):
             baseline, best = _score(scores["baseline"]), _score(scores["best"])
@@ -137,7 +141,9 @@ def _last_message(calls: Sequence[Span], prefix: str) -> str:
     if content := attributes.get(f"{last}.content"):
         return json.dumps(content, ensure_ascii=False)
     tool = f"{last}.tool_calls.0"
-    return f"{attributes.get(f'{tool}.name', 'nothing')}({attributes.get(f'{tool}.arguments', '')})"
+    if name := attributes.get(f"{tool}.name"):
+        return f"{name}({attributes.get(f'{tool}.arguments', '')})"
+    return "nothing"
 
 
 def _shortened(text: str) -> str:

@@ -1,0 +1,72 @@
+"""What a person reads of a run."""
+
+import io
+from typing import Any
+
+import agentlightning as agl
+from agentlightning.algorithm import Estimate
+from agentlightning.algorithm.evaluation import Evaluation
+from agentlightning.trainer.report import Progress, cost_lines, result_lines, trace_lines
+
+
+def run(**summary: Any) -> agl.Run:
+    return agl.Run(run_id="run-0123456789ab", algorithm="APO", status="succeeded", create_time=0.0, summary=summary)
+
+
+def llm_call(question: str, **answer: Any) -> agl.Span:
+    attributes = {
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.total_tokens": 7,
+        "gen_ai.prompt.0.content": "be brief",
+        "gen_ai.prompt.1.content": question,
+    }
+    return agl.Span.from_attributes(attributes=attributes | {f"gen_ai.completion.0.{k}": v for k, v in answer.items()})
+
+
+def test_a_trace_is_three_lines_cost_question_and_answer() -> None:
+    rollout = agl.Rollout(rollout_id="ro-1", input=1, start_time=1.0, end_time=1.5, status="succeeded")
+    tool = {"tool_calls.0.name": "look_up", "tool_calls.0.arguments": "{}"}
+    spans = [llm_call("which room?", **tool), llm_call("rooms: ...", content="Lyra")]
+    assert trace_lines(Evaluation(1, rollout, 0.5, None), spans) == [
+        "ro-1 succeeded in 0.50 s: 2 spans, 2 model calls of m (14 tokens)",
+        'asked: "which room?"',
+        'answered: "Lyra"; reward 0.5',
+    ]
+
+
+def test_a_trace_without_an_answer_says_so() -> None:
+    rollout = agl.Rollout(rollout_id="ro-1", input=1, start_time=1.0, end_time=1.5, status="failed")
+    failure = agl.Failure(kind="infrastructure", type="ConnectionError", message="refused")
+    lines = trace_lines(Evaluation(1, rollout, None, failure), [llm_call("which room?")])
+    assert lines[-1] == "answered: nothing; failed: ConnectionError: refused"
+
+
+def test_the_cost_counts_rollouts_and_model_calls() -> None:
+    assert cost_lines(Estimate(229, 16), calls_per_rollout=2, test_rollouts=120) == [
+        "cost: 229 rollouts + 120 on the test split, about 698 model calls by the agent and 16 by the optimiser"
+    ]
+
+
+def test_the_last_line_of_a_result_is_the_whole_in_short() -> None:
+    scores = {"baseline": 0.41, "best": 0.86}
+    lines = result_lines(run(validation=scores, test=scores, rollouts=229, test_rollouts=120, seconds=41.2))
+    assert lines[-1] == "validation 0.41 -> 0.86, test 0.41 -> 0.86, 229 + 120 rollouts, 41 s"
+
+
+def test_the_best_prompt_is_shown_as_a_diff() -> None:
+    lines = result_lines(run(initial_prompt="Book {x}.", best_prompt="Book {x}.\nAnswer with the id only."))
+    assert "+Answer with the id only." in lines
+    assert " Book {x}." in lines
+
+
+def test_a_run_that_found_nothing_better_says_so() -> None:
+    assert any("no edit did better" in line for line in result_lines(run(initial_prompt="a", best_prompt="a")))
+
+
+def test_progress_off_a_terminal_is_a_line_now_and_then() -> None:
+    out = io.StringIO()
+    progress = Progress(out)
+    for done in range(1, 101):
+        progress("round 1/2 val", done, 100)
+    assert len(out.getvalue().splitlines()) <= 12
+    assert out.getvalue().splitlines()[-1] == " 100/100 rollouts  round 1/2 val"
