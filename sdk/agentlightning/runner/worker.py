@@ -24,6 +24,7 @@ Lost = asyncio.Future[AttemptStatus | None]
 """Done when an attempt is no longer the worker's, with its status if that is known."""
 
 _STOP_SECONDS: Final = 5.0
+_STOPPED: Final = (asyncio.CancelledError, KeyboardInterrupt)
 
 
 class Worker:
@@ -74,7 +75,7 @@ class Worker:
         except (Exception, SystemExit, asyncio.CancelledError, KeyboardInterrupt) as caught:
             error = caught
         self._log(rollout, attempt, error, time.perf_counter() - began)
-        if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
+        if isinstance(error, _STOPPED):
             await self._give_back(rollout, error, attempt.unfinished)
             raise error
         await self._complete(rollout, failure_of(error) if error else None, attempt.unfinished)
@@ -129,6 +130,8 @@ class Worker:
         summary = f"Collected {len(spans)} span(s). Final reward: {find_final_reward(spans)}"
         if error is None:
             _log.info("[%s] Completed in %.2fs. %s", self._label(rollout), seconds, summary)
+        elif isinstance(error, _STOPPED):
+            _log.info("[%s] Stopped after %.2fs. %s", self._label(rollout), seconds, summary)
         else:
             _log.error("[%s] Failed in %.2fs. %s", self._label(rollout), seconds, summary, exc_info=error)
 
