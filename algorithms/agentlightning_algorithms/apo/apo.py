@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from agentlightning import Algorithm, AlgorithmError, Dataset, NamedResources, PromptTemplate
 from agentlightning.algorithm import Estimate
+from typing_extensions import TypeVar
 
 from agentlightning_algorithms.apo.beam import BeamSearch
 from agentlightning_algorithms.apo.optimizer import Optimizer
@@ -16,7 +17,7 @@ from agentlightning_algorithms.apo.settings import Settings
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 _log = logging.getLogger("agentlightning.algorithm.apo")
 

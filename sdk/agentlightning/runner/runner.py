@@ -6,7 +6,9 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
 
 from agentlightning.errors import AgentError
 from agentlightning.litagent import as_agent
@@ -18,7 +20,7 @@ from agentlightning.types import Rollout, RolloutMode
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 
 class LitAgentRunner(Generic[T]):
