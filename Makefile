@@ -23,7 +23,7 @@ test: proto-check lint types imports test-python  ## Everything CI checks
 test-python: .venv/dev  ## The tests alone
 	$(BIN)/python -m pytest
 
-lint: .venv/dev  ## ruff, and buf on the contract
+lint: .venv/dev  ## ruff: lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
