@@ -3,6 +3,8 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 import grpc
@@ -209,19 +211,14 @@ class LightningStoreClient(LightningStore):
         config: RolloutConfig | Unset = UNSET,
         metadata: dict[str, Any] | Unset | None = UNSET,
     ) -> Rollout:
-        changes: dict[str, Any] = {}
-        if not isinstance(input, Unset):
-            changes["input_json"] = convert.to_json("input", input)
-        if not isinstance(mode, Unset):
-            changes["mode"] = convert.mode_to_proto(mode)
-        if not isinstance(resources_id, Unset):
-            changes["resources_id"] = resources_id or ""
-        if not isinstance(status, Unset):
-            changes["status"] = convert.rollout_status_to_proto(status)
-        if not isinstance(config, Unset):
-            changes["config"] = convert.config_to_proto(config)
-        if not isinstance(metadata, Unset):
-            changes["metadata_json"] = "" if metadata is None else convert.to_json("metadata", metadata)
+        changes = _given(
+            input_json=(input, partial(convert.to_json, "input")),
+            mode=(mode, convert.mode_to_proto),
+            resources_id=(resources_id, lambda value: value or ""),
+            status=(status, convert.rollout_status_to_proto),
+            config=(config, convert.config_to_proto),
+            metadata_json=(metadata, _metadata_json),
+        )
         request = pb.UpdateRolloutRequest(
             rollout=rollout_pb2.Rollout(rollout_id=rollout_id, **changes), update_mask=FieldMask(paths=changes)
         )
@@ -236,15 +233,12 @@ class LightningStoreClient(LightningStore):
         last_heartbeat_time: float | Unset = UNSET,
         metadata: dict[str, Any] | Unset | None = UNSET,
     ) -> Attempt:
-        changes: dict[str, Any] = {}
-        if not isinstance(status, Unset):
-            changes["status"] = convert.attempt_status_to_proto(status)
-        if not isinstance(worker_id, Unset):
-            changes["worker_id"] = worker_id
-        if not isinstance(last_heartbeat_time, Unset):
-            changes["last_heartbeat_time"] = convert.timestamp(last_heartbeat_time)
-        if not isinstance(metadata, Unset):
-            changes["metadata_json"] = "" if metadata is None else convert.to_json("metadata", metadata)
+        changes = _given(
+            status=(status, convert.attempt_status_to_proto),
+            worker_id=(worker_id, str),
+            last_heartbeat_time=(last_heartbeat_time, convert.timestamp),
+            metadata_json=(metadata, _metadata_json),
+        )
         request = pb.UpdateAttemptRequest(
             attempt=attempt_pb2.Attempt(rollout_id=rollout_id, attempt_id=attempt_id, **changes),
             update_mask=FieldMask(paths=changes),
@@ -385,18 +379,14 @@ class LightningStoreClient(LightningStore):
         best_resources: ResourcesUpdate | Unset = UNSET,
         failure: Failure | Unset = UNSET,
     ) -> Run:
-        changes: dict[str, Any] = {}
-        if not isinstance(status, Unset):
-            changes["status"] = convert.run_status_to_proto(status)
-        if not isinstance(checkpoint, Unset):
-            changes["checkpoint_json"] = convert.to_json("checkpoint", checkpoint)
-        if not isinstance(summary, Unset):
-            changes["summary_json"] = convert.to_json("summary", summary)
-        if not isinstance(best_resources, Unset):
-            changes["best_resources_id"] = best_resources.resources_id
-            changes["best_resources_version"] = best_resources.version
-        if not isinstance(failure, Unset):
-            changes["failure"] = convert.failure_to_proto(failure)
+        changes = _given(
+            status=(status, convert.run_status_to_proto),
+            checkpoint_json=(checkpoint, partial(convert.to_json, "checkpoint")),
+            summary_json=(summary, partial(convert.to_json, "summary")),
+            best_resources_id=(best_resources, attrgetter("resources_id")),
+            best_resources_version=(best_resources, attrgetter("version")),
+            failure=(failure, convert.failure_to_proto),
+        )
         request = pb.UpdateRunRequest(run=run_pb2.Run(run_id=run_id, **changes), update_mask=FieldMask(paths=changes))
         return convert.run_from_proto((await self._call("UpdateRun", request)).run)
 
@@ -529,6 +519,15 @@ class LightningStoreClient(LightningStore):
 
 def _client(server_address: str, retry_seconds: float, run_id: str | None, queue: str | None) -> LightningStoreClient:
     return LightningStoreClient(server_address, retry_seconds=retry_seconds, run_id=run_id, queue=queue)
+
+
+def _given(**fields: tuple[Any, Callable[[Any], Any]]) -> dict[str, Any]:
+    """The fields that are to change, as the wire has them: each a value and what translates it."""
+    return {name: translate(value) for name, (value, translate) in fields.items() if not isinstance(value, Unset)}
+
+
+def _metadata_json(metadata: dict[str, Any] | None) -> str:
+    return "" if metadata is None else convert.to_json("metadata", metadata)
 
 
 def _new_id() -> str:

@@ -269,3 +269,33 @@ async def test_a_client_starts_afresh_after_a_fork(store: agl.LightningStoreClie
             os._exit(2)
     _, status = await asyncio.to_thread(os.waitpid, child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+async def test_an_update_changes_what_is_given_and_nothing_else(store: agl.LightningStoreClient) -> None:
+    rollout = await store.enqueue_rollout("task", mode="val", metadata={"keep": 1})
+    updated = await store.update_rollout(rollout.rollout_id, mode=None, input="other")
+    assert (updated.mode, updated.input, updated.metadata) == (None, "other", {"keep": 1})
+    cleared = await store.update_rollout(rollout.rollout_id, metadata=None)
+    assert (cleared.metadata, cleared.input) == (None, "other")
+
+
+async def test_an_update_of_an_attempt_is_followed_by_its_rollout(store: agl.LightningStoreClient) -> None:
+    started = await store.start_rollout("task")
+    attempt = await store.update_attempt(started.rollout_id, "latest", status="succeeded", metadata={"by": "hand"})
+    assert (attempt.status, attempt.metadata) == ("succeeded", {"by": "hand"})
+    rollout = await store.get_rollout_by_id(started.rollout_id)
+    assert rollout is not None
+    assert rollout.status == "succeeded"
+
+
+async def test_a_run_keeps_its_checkpoint_its_best_resources_and_why_it_failed(store: agl.LightningStoreClient) -> None:
+    run = await store.create_run("APO", config={"rounds": 2})
+    best = await store.add_resources({"prompt_template": "x"})
+    failure = agl.Failure(kind="infrastructure", message="no disk")
+    await store.update_run(run.run_id, checkpoint={"round": 1}, best_resources=best)
+    await store.update_run(run.run_id, status="failed", failure=failure)
+    read = await store.get_run(run.run_id)
+    assert read is not None
+    assert (read.config, read.checkpoint, read.best_resources_id) == ({"rounds": 2}, {"round": 1}, best.resources_id)
+    assert (read.status, read.failure) == ("failed", failure)
+    assert read.end_time is not None
