@@ -24,7 +24,7 @@ SELECT * FROM rollouts_with_attempt WHERE rollout_id = :rollout_id;
 SELECT * FROM rollouts_with_attempt WHERE rollout_id IN (SELECT value FROM json_each(:rollout_ids));
 
 -- name: queued_rollouts
-SELECT rollout_id, priority FROM rollouts
+SELECT rollout_id, run_id, resources_id, resources_version FROM rollouts
 WHERE queue = :queue AND status IN ('queuing', 'requeuing')
 ORDER BY priority DESC, queue_position
 LIMIT :limit;

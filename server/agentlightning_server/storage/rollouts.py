@@ -2,12 +2,14 @@
 
 import json
 import secrets
+import sqlite3
 from collections.abc import Iterable
 
 from agentlightning.v1.rollout_pb2 import Assignment, Rollout
 from agentlightning.v1.store_service_pb2 import UpdateRolloutRequest
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from agentlightning_server.errors import StoreError, rollout_not_found
+from agentlightning_server.errors import rollout_not_found
 from agentlightning_server.lifecycle.states import AttemptStatus
 from agentlightning_server.storage import attempts, resources, verdicts, workers
 from agentlightning_server.storage.rows import input_columns, rollout_message, rollout_status
@@ -31,7 +33,7 @@ def claim(tx: Transaction, queue: str, worker_id: str, limit: int, lease_duratio
     """Lease the first rollouts of a queue to a worker."""
     rows = tx.all("queued_rollouts", queue=queue, limit=limit)
     for row in rows:
-        _pin_resources(tx, row["rollout_id"])
+        _pin_resources(tx, row)
     claimed = [attempts.start(tx, row["rollout_id"], worker_id, lease_duration) for row in rows]
     workers.on_dequeue(tx, worker_id, found=bool(claimed))
     return claimed
@@ -65,15 +67,10 @@ def update(tx: Transaction, request: UpdateRolloutRequest) -> Rollout:
     """Change the named fields of a rollout, as an administrator."""
     asked, paths = request.rollout, set(request.update_mask.paths)
     changed = get(tx, asked.rollout_id)
-    for path in paths - {"status"}:
-        changed.ClearField(path)  # type: ignore[arg-type]  # the edge has checked the paths
-    masked = Rollout()
-    request.update_mask.MergeMessage(asked, masked)
-    masked.ClearField("status")
-    changed.MergeFrom(masked)
-    if "resources_id" in paths:
-        changed.resources_version = asked.resources_version
-    if paths - {"status"}:
+    if fields := paths - {"status"}:
+        FieldMask(paths=fields).MergeMessage(asked, changed, replace_message_field=True, replace_repeated_field=True)
+        if "resources_id" in fields:
+            changed.resources_version = asked.resources_version
         tx.run(
             "update_rollout_fields", rollout_id=asked.rollout_id, revision=tx.next_revision(), **input_columns(changed)
         )
@@ -104,14 +101,14 @@ def _insert(tx: Transaction, new: Rollout, *, queued: bool) -> Rollout:
     return get(tx, rollout_id)
 
 
-def _pin_resources(tx: Transaction, rollout_id: str) -> None:
+def _pin_resources(tx: Transaction, rollout: sqlite3.Row) -> None:
     """Resources that were not there when the rollout was enqueued may be there now."""
-    rollout = get(tx, rollout_id)
-    if rollout.resources_version:
+    if rollout["resources_version"]:
         return
-    try:
-        found = resources.resolve(tx, rollout.resources_id, 0, rollout.run_id)
-    except StoreError:
-        return
-    if found is not None:
-        tx.run("pin_rollout_resources", rollout_id=rollout_id, resources_id=found.resources_id, version=found.version)
+    if (found := resources.resolve(tx, rollout["resources_id"], 0, rollout["run_id"])) is not None:
+        tx.run(
+            "pin_rollout_resources",
+            rollout_id=rollout["rollout_id"],
+            resources_id=found.resources_id,
+            version=found.version,
+        )

@@ -51,9 +51,7 @@ def update(tx: Transaction, request: UpdateRunRequest) -> Run:
             if_revision=request.if_revision,
             revision=run.revision,
         )
-    for path in request.update_mask.paths:
-        run.ClearField(path)  # type: ignore[arg-type]  # the edge has checked the paths
-    request.update_mask.MergeMessage(request.run, run)
+    request.update_mask.MergeMessage(request.run, run, replace_message_field=True, replace_repeated_field=True)
     if "status" in request.update_mask.paths:
         run.ClearField("end_time")
         if run.status != RunStatus.RUN_STATUS_RUNNING:

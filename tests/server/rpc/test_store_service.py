@@ -362,3 +362,26 @@ async def test_statistics_count_what_is_there(server: Any) -> None:
     }
     assert [(queue.queue, queue.queued_count) for queue in counts.queues] == [("default", 1)]
     assert counts.worker_count == 1
+
+
+async def test_an_update_replaces_what_its_mask_names_and_keeps_the_rest(server: Any) -> None:
+    config = RolloutConfig(timeout=Duration(seconds=9), retry_condition=[AttemptStatus.ATTEMPT_STATUS_FAILED])
+    [rollout] = await server.enqueue("1", config=config, labels={"a": "1", "b": "2"})
+    change = Rollout(rollout_id=rollout.rollout_id, labels={"c": "3"}, config=RolloutConfig(max_attempts=2))
+    request = pb.UpdateRolloutRequest(rollout=change, update_mask=FieldMask(paths=["labels", "config"]))
+    updated = (await server.stub.UpdateRollout(request)).rollout
+    assert dict(updated.labels) == {"c": "3"}
+    assert (updated.config.max_attempts, updated.config.HasField("timeout")) == (2, False)
+    assert list(updated.config.retry_condition) == []
+    assert updated.input_json == "1"
+
+
+async def test_an_update_of_a_run_replaces_its_labels_and_clears_its_failure(server: Any) -> None:
+    run = (
+        await server.stub.CreateRun(pb.CreateRunRequest(run=Run(labels={"a": "1"}, failure=Failure(message="x"))))
+    ).run
+    request = pb.UpdateRunRequest(
+        run=Run(run_id=run.run_id, labels={"b": "2"}), update_mask=FieldMask(paths=["labels", "failure"])
+    )
+    updated = (await server.stub.UpdateRun(request)).run
+    assert (dict(updated.labels), updated.HasField("failure")) == ({"b": "2"}, False)
