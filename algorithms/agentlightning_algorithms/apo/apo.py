@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from agentlightning import Algorithm, AlgorithmError, Dataset, NamedResources, PromptTemplate
 from agentlightning.algorithm import Estimate
+from agentlightning.types import tasks_of
 from typing_extensions import TypeVar
 
 from agentlightning_algorithms.apo.beam import BeamSearch
@@ -171,4 +172,4 @@ def _tasks(name: str, dataset: Dataset[T] | None) -> list[T]:
     if dataset is None or len(dataset) == 0:
         what = "missing" if dataset is None else "empty"
         raise AlgorithmError(f"APO needs a {name}, but it is {what}: give some tasks to Trainer.fit({name}=...)")
-    return [dataset[index] for index in range(len(dataset))]
+    return tasks_of(dataset)

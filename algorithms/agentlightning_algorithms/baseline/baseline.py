@@ -15,6 +15,7 @@ from agentlightning import (
     RolloutMode,
 )
 from agentlightning.algorithm import Estimate, Evaluation, evaluate
+from agentlightning.types import tasks_of
 
 _log = logging.getLogger("agentlightning.algorithm.baseline")
 
@@ -49,7 +50,7 @@ class Baseline(Algorithm):
         Raises:
             AlgorithmError: When there are no tasks.
         """
-        datasets: dict[RolloutMode, list[Any]] = {"train": _tasks(train_dataset), "val": _tasks(val_dataset)}
+        datasets: dict[RolloutMode, list[Any]] = {"train": tasks_of(train_dataset), "val": tasks_of(val_dataset)}
         if not any(datasets.values()):
             raise AlgorithmError("there are no tasks: give train_dataset or val_dataset to Trainer.fit()")
         self._evaluations, self._done = {mode: [] for mode in datasets}, 0
@@ -85,10 +86,6 @@ class Baseline(Algorithm):
             self._evaluations[mode] += await evaluate(
                 self.get_store(), resources, tasks[start : start + portion], mode=mode, on_done=report
             )
-
-
-def _tasks(dataset: Dataset[Any] | None) -> list[Any]:
-    return [] if dataset is None else [dataset[index] for index in range(len(dataset))]
 
 
 def _mean(evaluations: list[Evaluation]) -> float | None:

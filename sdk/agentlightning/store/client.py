@@ -479,8 +479,8 @@ class LightningStoreClient(LightningStore):
             items += getattr(answer, field)
             if not answer.next_page_token or 0 <= limit <= len(items):
                 return items if limit < 0 else items[:limit], first
-            request.page_token, request_fields = answer.next_page_token, request.DESCRIPTOR.fields_by_name
-            if "skip" in request_fields:
+            request.page_token = answer.next_page_token
+            if "skip" in request.DESCRIPTOR.fields_by_name:
                 request.skip, request.count_total = 0, False
 
     async def _resources(self, request: pb.GetResourcesRequest) -> ResourcesUpdate | None:

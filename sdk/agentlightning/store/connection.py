@@ -104,7 +104,7 @@ def _close_at_exit() -> None:
     if _thread.loop is not None:
         try:
             _thread.run(_thread.close()).result(timeout=2)
-        except (TimeoutError, concurrent.futures.TimeoutError):
+        except TimeoutError:
             _log.debug("gRPC did not close in time")
 
 

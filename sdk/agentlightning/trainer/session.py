@@ -29,6 +29,7 @@ from agentlightning.types import (
     PromptTemplate,
     ResourcesUpdate,
     Run,
+    tasks_of,
 )
 
 T = TypeVar("T")
@@ -177,10 +178,11 @@ class Session:
 
     async def _conclude(self, store: LightningStoreClient, run: Run, initial: ResourcesUpdate | None) -> TrainResult:
         found = self.algorithm.get_best_resources()
-        best = initial if found is None or initial is None else await self._written(store, found, initial)
+        best = initial if found is None or initial is None else await self._written(store, run.run_id, found, initial)
         scores = await self._test_scores(store, initial, best)
-        name, prompt = _prompt(best) if found is not None else (None, None)
-        path = None if prompt is None or name is None else self._save(prompt, run, name)
+        tuned = None if found is None else _prompt(best)
+        first = None if tuned is None else _prompt(initial)
+        path = None if tuned is None else tuned[1].save(self.folder / run.run_id / tuned[0])
         summary = self.algorithm.summary()
         summary |= {
             "validation": _validation(summary),
@@ -188,8 +190,8 @@ class Session:
             "rollouts": summary.get("rollouts", _length(self.train) + _length(self.val)),
             "test_rollouts": 0 if scores is None else 2 * _length(self.test),
             "seconds": time.monotonic() - self._began,
-            "initial_prompt": _prompt(initial)[1].template if prompt is not None else None,  # type: ignore[union-attr]
-            "best_prompt": None if prompt is None else prompt.template,
+            "initial_prompt": None if first is None else first[1].template,
+            "best_prompt": None if tuned is None else tuned[1].template,
             "prompt_path": None if path is None else str(path),
         }
         changes: dict[str, Any] = {} if best is None else {"best_resources": best}
@@ -199,11 +201,13 @@ class Session:
         return _result(run, found, path)
 
     async def _written(
-        self, store: LightningStoreClient, found: NamedResources, initial: ResourcesUpdate
+        self, store: LightningStoreClient, run_id: str, found: NamedResources, initial: ResourcesUpdate
     ) -> ResourcesUpdate:
-        """The record of the best resources: the algorithm's own if it wrote one, else one made now."""
-        for written in await store.query_resources():
-            if written.resources == found:
+        """The record of the best resources: the one the algorithm noted in its run, else one made now."""
+        noted = await store.get_run(run_id)
+        if noted is not None and noted.best_resources_id is not None:
+            written = await store.get_resources_by_id(noted.best_resources_id, noted.best_resources_version)
+            if written is not None and written.resources == found:
                 return written
         return await store.add_resources(found, parent=initial)
 
@@ -211,9 +215,8 @@ class Session:
         self, store: LightningStoreClient, initial: ResourcesUpdate | None, best: ResourcesUpdate | None
     ) -> dict[str, float] | None:
         """The mean rewards of the first and the best resources on the test split, one after the other."""
-        if self.test is None or not len(self.test):
+        if not (tasks := tasks_of(self.test)):
             return None
-        tasks = [self.test[index] for index in range(len(self.test))]
         done = 0
 
         def on_done(_: object) -> None:
@@ -225,9 +228,6 @@ class Session:
         after: list[Evaluation] = await evaluate(store, best, tasks, mode="test", on_done=on_done)
         self._progress.end()
         return {"baseline": mean_reward(baseline), "best": mean_reward(after)}
-
-    def _save(self, prompt: PromptTemplate, run: Run, name: str) -> Path:
-        return prompt.save(self.folder / run.run_id / name)
 
 
 async def _give_back(store: LightningStoreClient, number: int, code: int) -> None:
@@ -278,12 +278,12 @@ def _length(dataset: Dataset[Any] | None) -> int:
     return 0 if dataset is None else len(dataset)
 
 
-def _prompt(resources: ResourcesUpdate | None) -> tuple[str | None, PromptTemplate | None]:
-    """The first prompt template of a bundle, and its name."""
+def _prompt(resources: ResourcesUpdate | None) -> tuple[str, PromptTemplate] | None:
+    """The name of the first prompt template of a bundle, and the template."""
     for name, resource in (resources.resources if resources else {}).items():
         if isinstance(resource, PromptTemplate):
             return name, resource
-    return None, None
+    return None
 
 
 def _validation(summary: dict[str, Any]) -> dict[str, float] | None:

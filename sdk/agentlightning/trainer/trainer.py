@@ -11,7 +11,7 @@ from agentlightning.store import LightningStoreClient
 from agentlightning.store.embedded import DEFAULT_FOLDER
 from agentlightning.trainer.execution import Strategy
 from agentlightning.trainer.session import Session, TrainResult
-from agentlightning.types import Dataset, NamedResources, as_resource
+from agentlightning.types import Dataset, NamedResources, as_resource, tasks_of
 
 _DEV_TASKS = 10
 
@@ -116,7 +116,7 @@ class Trainer:
             strategy="threads",
             folder=self.folder,
         )
-        return trainer.fit(agent, _first(train_dataset), val_dataset=_first(val_dataset))
+        return trainer.fit(agent, tasks_of(train_dataset, _DEV_TASKS), val_dataset=tasks_of(val_dataset, _DEV_TASKS))
 
 
 def _as_algorithm(algorithm: Any) -> Algorithm:
@@ -137,7 +137,3 @@ def _positive(name: str, value: int) -> int:
     if value < 1:
         raise ValueError(f"{name} is {value!r}, expected at least 1")
     return value
-
-
-def _first(dataset: Dataset[Any] | None) -> list[Any] | None:
-    return None if dataset is None else [dataset[index] for index in range(min(len(dataset), _DEV_TASKS))]

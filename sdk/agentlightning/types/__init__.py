@@ -1,6 +1,6 @@
 """The models that the SDK's users exchange with the store. Nothing here talks to anything."""
 
-from agentlightning.types.dataset import UNSET, Dataset, PaginatedResult, Unset
+from agentlightning.types.dataset import UNSET, Dataset, PaginatedResult, Unset, tasks_of
 from agentlightning.types.resources import (
     LLM,
     CustomResource,
@@ -61,4 +61,5 @@ __all__ = [
     "Worker",
     "WorkerStatus",
     "as_resource",
+    "tasks_of",
 ]

@@ -14,6 +14,11 @@ class Dataset(Protocol[T_co]):
     def __getitem__(self, index: int, /) -> T_co: ...
 
 
+def tasks_of(dataset: Dataset[T] | None, most: int | None = None) -> list[T]:
+    """The items of a dataset, or the first `most` of them; none of no dataset."""
+    return [] if dataset is None else [dataset[index] for index in range(len(dataset))[:most]]
+
+
 class PaginatedResult(Sequence[T]):
     """A page of a list: a sequence of its items that also knows how many match in all.
 
