@@ -79,23 +79,18 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
         {"reason": "ATTEMPT_ENDED", "domain": "agentlightning",
          "metadata": {"attempt_id": "at-0123456789abcdef", "status": "timeout"}}
     """
-    ERROR_REASON_TRANSITION_REFUSED: _ErrorReason.ValueType  # 11
-    """FAILED_PRECONDITION: the rollout is in a status from which it cannot go where it was told to.
-
-        {"reason": "TRANSITION_REFUSED", "domain": "agentlightning",
-         "metadata": {"rollout_id": "ro-5f0c2b7a91de", "from": "succeeded", "to": "running"}}
-    """
     ERROR_REASON_REVISION_MISMATCH: _ErrorReason.ValueType  # 12
     """ABORTED: somebody changed it since `if_revision`. Read it again and decide again.
 
         {"reason": "REVISION_MISMATCH", "domain": "agentlightning",
          "metadata": {"run_id": "run-5f0c2b7a91de", "if_revision": "12", "revision": "15"}}
     """
-    ERROR_REASON_REVISION_TOO_OLD: _ErrorReason.ValueType  # 13
-    """OUT_OF_RANGE: a watch from a revision whose deletions are forgotten. List, then watch from the list's revision.
+    ERROR_REASON_REVISION_OUT_OF_RANGE: _ErrorReason.ValueType  # 13
+    """OUT_OF_RANGE: a watch from a revision whose deletions are forgotten, or that the store has not reached (it is
+    another store, or an older copy). List, then watch from the list's revision.
 
-        {"reason": "REVISION_TOO_OLD", "domain": "agentlightning",
-         "metadata": {"after_revision": "12", "oldest_revision": "9000"}}
+        {"reason": "REVISION_OUT_OF_RANGE", "domain": "agentlightning",
+         "metadata": {"after_revision": "12", "oldest_revision": "9000", "revision": "9500"}}
     """
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 14
     """RESOURCE_EXHAUSTED: more in one request than `GetServerInfo` allows. Send less at a time.
@@ -181,23 +176,18 @@ ERROR_REASON_ATTEMPT_ENDED: ErrorReason.ValueType  # 10
     {"reason": "ATTEMPT_ENDED", "domain": "agentlightning",
      "metadata": {"attempt_id": "at-0123456789abcdef", "status": "timeout"}}
 """
-ERROR_REASON_TRANSITION_REFUSED: ErrorReason.ValueType  # 11
-"""FAILED_PRECONDITION: the rollout is in a status from which it cannot go where it was told to.
-
-    {"reason": "TRANSITION_REFUSED", "domain": "agentlightning",
-     "metadata": {"rollout_id": "ro-5f0c2b7a91de", "from": "succeeded", "to": "running"}}
-"""
 ERROR_REASON_REVISION_MISMATCH: ErrorReason.ValueType  # 12
 """ABORTED: somebody changed it since `if_revision`. Read it again and decide again.
 
     {"reason": "REVISION_MISMATCH", "domain": "agentlightning",
      "metadata": {"run_id": "run-5f0c2b7a91de", "if_revision": "12", "revision": "15"}}
 """
-ERROR_REASON_REVISION_TOO_OLD: ErrorReason.ValueType  # 13
-"""OUT_OF_RANGE: a watch from a revision whose deletions are forgotten. List, then watch from the list's revision.
+ERROR_REASON_REVISION_OUT_OF_RANGE: ErrorReason.ValueType  # 13
+"""OUT_OF_RANGE: a watch from a revision whose deletions are forgotten, or that the store has not reached (it is
+another store, or an older copy). List, then watch from the list's revision.
 
-    {"reason": "REVISION_TOO_OLD", "domain": "agentlightning",
-     "metadata": {"after_revision": "12", "oldest_revision": "9000"}}
+    {"reason": "REVISION_OUT_OF_RANGE", "domain": "agentlightning",
+     "metadata": {"after_revision": "12", "oldest_revision": "9000", "revision": "9500"}}
 """
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 14
 """RESOURCE_EXHAUSTED: more in one request than `GetServerInfo` allows. Send less at a time.

@@ -17,7 +17,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61gentlightning/v1/rollout.proto\x12\x11\x61gentlightning.v1\x1a\x1f\x61gentlightning/v1/attempt.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n\rRolloutConfig\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14unresponsive_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\x05\x12\x39\n\x0fretry_condition\x18\x04 \x03(\x0e\x32 .agentlightning.v1.AttemptStatus\x12\x1d\n\x10max_redeliveries\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x13\n\x11_max_redeliveries\"\xf9\x04\n\x07Rollout\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x30\n\x06status\x18\x05 \x01(\x0e\x32 .agentlightning.v1.RolloutStatus\x12,\n\x04mode\x18\x06 \x01(\x0e\x32\x1e.agentlightning.v1.RolloutMode\x12\x12\n\ninput_json\x18\x07 \x01(\t\x12\x14\n\x0cresources_id\x18\x08 \x01(\t\x12\x19\n\x11resources_version\x18\t \x01(\x03\x12\x30\n\x06\x63onfig\x18\n \x01(\x0b\x32 .agentlightning.v1.RolloutConfig\x12\x15\n\rmetadata_json\x18\x0b \x01(\t\x12\x36\n\x06labels\x18\x0c \x03(\x0b\x32&.agentlightning.v1.Rollout.LabelsEntry\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\x0f \x01(\x05\x12\x18\n\x10redelivery_count\x18\x10 \x01(\x05\x12\x32\n\x0elatest_attempt\x18\x11 \x01(\x0b\x32\x1a.agentlightning.v1.Attempt\x12\x10\n\x08revision\x18\x12 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x01\n\nAssignment\x12+\n\x07rollout\x18\x01 \x01(\x0b\x32\x1a.agentlightning.v1.Rollout\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1a.agentlightning.v1.Attempt\x12\x18\n\x10next_sequence_id\x18\x03 \x01(\x03\x12\x35\n\x12heartbeat_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*\xfa\x01\n\rRolloutStatus\x12\x1e\n\x1aROLLOUT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16ROLLOUT_STATUS_QUEUING\x10\x01\x12\x1c\n\x18ROLLOUT_STATUS_PREPARING\x10\x02\x12\x1a\n\x16ROLLOUT_STATUS_RUNNING\x10\x03\x12\x1c\n\x18ROLLOUT_STATUS_REQUEUING\x10\x04\x12\x1c\n\x18ROLLOUT_STATUS_SUCCEEDED\x10\x05\x12\x19\n\x15ROLLOUT_STATUS_FAILED\x10\x06\x12\x1c\n\x18ROLLOUT_STATUS_CANCELLED\x10\x07*p\n\x0bRolloutMode\x12\x1c\n\x18ROLLOUT_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12ROLLOUT_MODE_TRAIN\x10\x01\x12\x14\n\x10ROLLOUT_MODE_VAL\x10\x02\x12\x15\n\x11ROLLOUT_MODE_TEST\x10\x03\x42NZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61gentlightning/v1/rollout.proto\x12\x11\x61gentlightning.v1\x1a\x1f\x61gentlightning/v1/attempt.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x01\n\x0bRetryPolicy\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.agentlightning.v1.FailureKind\x12\x18\n\x0bmax_retries\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x32\n\x0finitial_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x01\x12.\n\x0bmax_backoff\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\n\x0c_max_retries\"\xb1\x02\n\rRolloutConfig\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14unresponsive_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\x05\x12\x39\n\x0fretry_condition\x18\x04 \x03(\x0e\x32 .agentlightning.v1.AttemptStatus\x12\x1d\n\x10max_redeliveries\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x36\n\x0eretry_policies\x18\x06 \x03(\x0b\x32\x1e.agentlightning.v1.RetryPolicyB\x13\n\x11_max_redeliveries\"\xad\x05\n\x07Rollout\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x30\n\x06status\x18\x05 \x01(\x0e\x32 .agentlightning.v1.RolloutStatus\x12,\n\x04mode\x18\x06 \x01(\x0e\x32\x1e.agentlightning.v1.RolloutMode\x12\x12\n\ninput_json\x18\x07 \x01(\t\x12\x14\n\x0cresources_id\x18\x08 \x01(\t\x12\x19\n\x11resources_version\x18\t \x01(\x03\x12\x30\n\x06\x63onfig\x18\n \x01(\x0b\x32 .agentlightning.v1.RolloutConfig\x12\x15\n\rmetadata_json\x18\x0b \x01(\t\x12\x36\n\x06labels\x18\x0c \x03(\x0b\x32&.agentlightning.v1.Rollout.LabelsEntry\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\x0f \x01(\x05\x12\x18\n\x10redelivery_count\x18\x10 \x01(\x05\x12\x32\n\x0elatest_attempt\x18\x11 \x01(\x0b\x32\x1a.agentlightning.v1.Attempt\x12\x10\n\x08revision\x18\x12 \x01(\x03\x12\x32\n\x0e\x61vailable_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x01\n\nAssignment\x12+\n\x07rollout\x18\x01 \x01(\x0b\x32\x1a.agentlightning.v1.Rollout\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1a.agentlightning.v1.Attempt\x12\x18\n\x10next_sequence_id\x18\x03 \x01(\x03\x12\x35\n\x12heartbeat_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*\xfa\x01\n\rRolloutStatus\x12\x1e\n\x1aROLLOUT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16ROLLOUT_STATUS_QUEUING\x10\x01\x12\x1c\n\x18ROLLOUT_STATUS_PREPARING\x10\x02\x12\x1a\n\x16ROLLOUT_STATUS_RUNNING\x10\x03\x12\x1c\n\x18ROLLOUT_STATUS_REQUEUING\x10\x04\x12\x1c\n\x18ROLLOUT_STATUS_SUCCEEDED\x10\x05\x12\x19\n\x15ROLLOUT_STATUS_FAILED\x10\x06\x12\x1c\n\x18ROLLOUT_STATUS_CANCELLED\x10\x07*p\n\x0bRolloutMode\x12\x1c\n\x18ROLLOUT_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12ROLLOUT_MODE_TRAIN\x10\x01\x12\x14\n\x10ROLLOUT_MODE_VAL\x10\x02\x12\x15\n\x11ROLLOUT_MODE_TEST\x10\x03\x42NZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -27,16 +27,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'ZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1'
   _globals['_ROLLOUT_LABELSENTRY']._loaded_options = None
   _globals['_ROLLOUT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_ROLLOUTSTATUS']._serialized_start=1227
-  _globals['_ROLLOUTSTATUS']._serialized_end=1477
-  _globals['_ROLLOUTMODE']._serialized_start=1479
-  _globals['_ROLLOUTMODE']._serialized_end=1591
-  _globals['_ROLLOUTCONFIG']._serialized_start=153
-  _globals['_ROLLOUTCONFIG']._serialized_end=402
-  _globals['_ROLLOUT']._serialized_start=405
-  _globals['_ROLLOUT']._serialized_end=1038
-  _globals['_ROLLOUT_LABELSENTRY']._serialized_start=993
-  _globals['_ROLLOUT_LABELSENTRY']._serialized_end=1038
-  _globals['_ASSIGNMENT']._serialized_start=1041
-  _globals['_ASSIGNMENT']._serialized_end=1224
+  _globals['_ROLLOUTSTATUS']._serialized_start=1567
+  _globals['_ROLLOUTSTATUS']._serialized_end=1817
+  _globals['_ROLLOUTMODE']._serialized_start=1819
+  _globals['_ROLLOUTMODE']._serialized_end=1931
+  _globals['_RETRYPOLICY']._serialized_start=153
+  _globals['_RETRYPOLICY']._serialized_end=382
+  _globals['_ROLLOUTCONFIG']._serialized_start=385
+  _globals['_ROLLOUTCONFIG']._serialized_end=690
+  _globals['_ROLLOUT']._serialized_start=693
+  _globals['_ROLLOUT']._serialized_end=1378
+  _globals['_ROLLOUT_LABELSENTRY']._serialized_start=1333
+  _globals['_ROLLOUT_LABELSENTRY']._serialized_end=1378
+  _globals['_ASSIGNMENT']._serialized_start=1381
+  _globals['_ASSIGNMENT']._serialized_end=1564
 # @@protoc_insertion_point(module_scope)

@@ -97,6 +97,48 @@ ROLLOUT_MODE_TEST: RolloutMode.ValueType  # 3
 global___RolloutMode = RolloutMode
 
 @typing.final
+class RetryPolicy(google.protobuf.message.Message):
+    """How often and how soon another attempt is made after one kind of failure."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    MAX_RETRIES_FIELD_NUMBER: builtins.int
+    INITIAL_BACKOFF_FIELD_NUMBER: builtins.int
+    BACKOFF_MULTIPLIER_FIELD_NUMBER: builtins.int
+    MAX_BACKOFF_FIELD_NUMBER: builtins.int
+    kind: agentlightning.v1.attempt_pb2.FailureKind.ValueType
+    """After which: agent, infrastructure, timeout or unresponsive. Once in a config."""
+    max_retries: builtins.int
+    """How many more attempts failures of this kind may bring about. Absent: as many as `max_attempts` leaves. Not for
+    infrastructure, which `max_redeliveries` limits.
+    """
+    backoff_multiplier: builtins.float
+    """By what each further pause is longer: 1 to 10. 0 is 2."""
+    @property
+    def initial_backoff(self) -> google.protobuf.duration_pb2.Duration:
+        """The pause before the first of them. Absent: none."""
+
+    @property
+    def max_backoff(self) -> google.protobuf.duration_pb2.Duration:
+        """The longest pause. Absent: 5 minutes."""
+
+    def __init__(
+        self,
+        *,
+        kind: agentlightning.v1.attempt_pb2.FailureKind.ValueType = ...,
+        max_retries: builtins.int | None = ...,
+        initial_backoff: google.protobuf.duration_pb2.Duration | None = ...,
+        backoff_multiplier: builtins.float = ...,
+        max_backoff: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_retries", b"_max_retries", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "max_retries", b"max_retries"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_retries", b"_max_retries", "backoff_multiplier", b"backoff_multiplier", "initial_backoff", b"initial_backoff", "kind", b"kind", "max_backoff", b"max_backoff", "max_retries", b"max_retries"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_max_retries", b"_max_retries"]) -> typing.Literal["max_retries"] | None: ...
+
+global___RetryPolicy = RetryPolicy
+
+@typing.final
 class RolloutConfig(google.protobuf.message.Message):
     """How long an attempt may take and what happens when it does not succeed."""
 
@@ -107,6 +149,7 @@ class RolloutConfig(google.protobuf.message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: builtins.int
     RETRY_CONDITION_FIELD_NUMBER: builtins.int
     MAX_REDELIVERIES_FIELD_NUMBER: builtins.int
+    RETRY_POLICIES_FIELD_NUMBER: builtins.int
     max_attempts: builtins.int
     """How many attempts may be made in all, not counting those lost with their lease or to the infrastructure. 0 is 1."""
     max_redeliveries: builtins.int
@@ -125,6 +168,10 @@ class RolloutConfig(google.protobuf.message.Message):
     def retry_condition(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[agentlightning.v1.attempt_pb2.AttemptStatus.ValueType]:
         """The attempt statuses after which another attempt is made: of failed, timeout and unresponsive."""
 
+    @property
+    def retry_policies(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RetryPolicy]:
+        """What differs for one kind of failure. A kind named here is retried as if `retry_condition` named its status."""
+
     def __init__(
         self,
         *,
@@ -133,9 +180,10 @@ class RolloutConfig(google.protobuf.message.Message):
         max_attempts: builtins.int = ...,
         retry_condition: collections.abc.Iterable[agentlightning.v1.attempt_pb2.AttemptStatus.ValueType] | None = ...,
         max_redeliveries: builtins.int | None = ...,
+        retry_policies: collections.abc.Iterable[global___RetryPolicy] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_max_redeliveries", b"_max_redeliveries", "max_redeliveries", b"max_redeliveries", "timeout", b"timeout", "unresponsive_timeout", b"unresponsive_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_max_redeliveries", b"_max_redeliveries", "max_attempts", b"max_attempts", "max_redeliveries", b"max_redeliveries", "retry_condition", b"retry_condition", "timeout", b"timeout", "unresponsive_timeout", b"unresponsive_timeout"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_max_redeliveries", b"_max_redeliveries", "max_attempts", b"max_attempts", "max_redeliveries", b"max_redeliveries", "retry_condition", b"retry_condition", "retry_policies", b"retry_policies", "timeout", b"timeout", "unresponsive_timeout", b"unresponsive_timeout"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_max_redeliveries", b"_max_redeliveries"]) -> typing.Literal["max_redeliveries"] | None: ...
 
 global___RolloutConfig = RolloutConfig
@@ -180,6 +228,7 @@ class Rollout(google.protobuf.message.Message):
     REDELIVERY_COUNT_FIELD_NUMBER: builtins.int
     LATEST_ATTEMPT_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    AVAILABLE_TIME_FIELD_NUMBER: builtins.int
     rollout_id: builtins.str
     """`ro-` and 12 hex digits, made by the store."""
     run_id: builtins.str
@@ -205,7 +254,7 @@ class Rollout(google.protobuf.message.Message):
     redelivery_count: builtins.int
     """How many of them were lost with their lease or to the infrastructure. Output only."""
     revision: builtins.int
-    """The store-wide revision of its last change. Output only."""
+    """The store-wide revision of its last change, or of its latest attempt's. Output only."""
     @property
     def config(self) -> global___RolloutConfig:
         """Limits and retries."""
@@ -225,6 +274,10 @@ class Rollout(google.protobuf.message.Message):
     @property
     def latest_attempt(self) -> agentlightning.v1.attempt_pb2.Attempt:
         """Its latest attempt: its `final_reward` and `failure` are the rollout's. Absent before the first. Output only."""
+
+    @property
+    def available_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """While it is requeuing after a failure with a back-off: when it will be delivered again. Output only."""
 
     def __init__(
         self,
@@ -247,9 +300,10 @@ class Rollout(google.protobuf.message.Message):
         redelivery_count: builtins.int = ...,
         latest_attempt: agentlightning.v1.attempt_pb2.Attempt | None = ...,
         revision: builtins.int = ...,
+        available_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "latest_attempt", b"latest_attempt"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "config", b"config", "create_time", b"create_time", "end_time", b"end_time", "input_json", b"input_json", "labels", b"labels", "latest_attempt", b"latest_attempt", "metadata_json", b"metadata_json", "mode", b"mode", "priority", b"priority", "queue", b"queue", "redelivery_count", b"redelivery_count", "resources_id", b"resources_id", "resources_version", b"resources_version", "revision", b"revision", "rollout_id", b"rollout_id", "run_id", b"run_id", "status", b"status"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["available_time", b"available_time", "config", b"config", "create_time", b"create_time", "end_time", b"end_time", "latest_attempt", b"latest_attempt"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "available_time", b"available_time", "config", b"config", "create_time", b"create_time", "end_time", b"end_time", "input_json", b"input_json", "labels", b"labels", "latest_attempt", b"latest_attempt", "metadata_json", b"metadata_json", "mode", b"mode", "priority", b"priority", "queue", b"queue", "redelivery_count", b"redelivery_count", "resources_id", b"resources_id", "resources_version", b"resources_version", "revision", b"revision", "rollout_id", b"rollout_id", "run_id", b"run_id", "status", b"status"]) -> None: ...
 
 global___Rollout = Rollout
 

@@ -23,11 +23,42 @@ import google.protobuf.descriptor
 import google.protobuf.duration_pb2
 import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import sys
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _FilterLogic:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _FilterLogicEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_FilterLogic.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    FILTER_LOGIC_UNSPECIFIED: _FilterLogic.ValueType  # 0
+    """Not said. Taken as FILTER_LOGIC_AND."""
+    FILTER_LOGIC_AND: _FilterLogic.ValueType  # 1
+    """All that are given must hold."""
+    FILTER_LOGIC_OR: _FilterLogic.ValueType  # 2
+    """One of those that are given must hold. None given: everything."""
+
+class FilterLogic(_FilterLogic, metaclass=_FilterLogicEnumTypeWrapper):
+    """How filters combine."""
+
+FILTER_LOGIC_UNSPECIFIED: FilterLogic.ValueType  # 0
+"""Not said. Taken as FILTER_LOGIC_AND."""
+FILTER_LOGIC_AND: FilterLogic.ValueType  # 1
+"""All that are given must hold."""
+FILTER_LOGIC_OR: FilterLogic.ValueType  # 2
+"""One of those that are given must hold. None given: everything."""
+global___FilterLogic = FilterLogic
 
 @typing.final
 class AttemptRef(google.protobuf.message.Message):
@@ -284,6 +315,7 @@ class StreamDequeueRequest(google.protobuf.message.Message):
         QUEUE_FIELD_NUMBER: builtins.int
         LEASE_DURATION_FIELD_NUMBER: builtins.int
         CREDITS_FIELD_NUMBER: builtins.int
+        HELD_FIELD_NUMBER: builtins.int
         worker_id: builtins.str
         """Who asks."""
         queue: builtins.str
@@ -294,6 +326,12 @@ class StreamDequeueRequest(google.protobuf.message.Message):
         def lease_duration(self) -> google.protobuf.duration_pb2.Duration:
             """How long each attempt is the caller's without a heartbeat. Absent: 60 s."""
 
+        @property
+        def held(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AttemptRef]:
+            """Attempts that the worker is at work on already: it is told at once which of them are lost, and of the others
+            when they are. After a break, those of the stream before.
+            """
+
         def __init__(
             self,
             *,
@@ -301,9 +339,10 @@ class StreamDequeueRequest(google.protobuf.message.Message):
             queue: builtins.str = ...,
             lease_duration: google.protobuf.duration_pb2.Duration | None = ...,
             credits: builtins.int = ...,
+            held: collections.abc.Iterable[global___AttemptRef] | None = ...,
         ) -> None: ...
         def HasField(self, field_name: typing.Literal["lease_duration", b"lease_duration"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["credits", b"credits", "lease_duration", b"lease_duration", "queue", b"queue", "worker_id", b"worker_id"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["credits", b"credits", "held", b"held", "lease_duration", b"lease_duration", "queue", b"queue", "worker_id", b"worker_id"]) -> None: ...
 
     @typing.final
     class Drain(google.protobuf.message.Message):
@@ -318,6 +357,7 @@ class StreamDequeueRequest(google.protobuf.message.Message):
     OPEN_FIELD_NUMBER: builtins.int
     ADD_CREDITS_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
+    HOLD_FIELD_NUMBER: builtins.int
     add_credits: builtins.int
     """How many more assignments may be sent."""
     @property
@@ -328,16 +368,21 @@ class StreamDequeueRequest(google.protobuf.message.Message):
     def drain(self) -> global___StreamDequeueRequest.Drain:
         """No more assignments."""
 
+    @property
+    def hold(self) -> global___AttemptRef:
+        """Tell also of this attempt, which was claimed with another call."""
+
     def __init__(
         self,
         *,
         open: global___StreamDequeueRequest.Open | None = ...,
         add_credits: builtins.int = ...,
         drain: global___StreamDequeueRequest.Drain | None = ...,
+        hold: global___AttemptRef | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["add_credits", b"add_credits", "drain", b"drain", "message", b"message", "open", b"open"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["add_credits", b"add_credits", "drain", b"drain", "message", b"message", "open", b"open"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["open", "add_credits", "drain"] | None: ...
+    def HasField(self, field_name: typing.Literal["add_credits", b"add_credits", "drain", b"drain", "hold", b"hold", "message", b"message", "open", b"open"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["add_credits", b"add_credits", "drain", b"drain", "hold", b"hold", "message", b"message", "open", b"open"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["open", "add_credits", "drain", "hold"] | None: ...
 
 global___StreamDequeueRequest = StreamDequeueRequest
 
@@ -380,8 +425,11 @@ class StreamDequeueResponse(google.protobuf.message.Message):
 
         ATTEMPT_FIELD_NUMBER: builtins.int
         REASON_FIELD_NUMBER: builtins.int
+        STATUS_FIELD_NUMBER: builtins.int
         reason: builtins.str
-        """Why: ATTEMPT_ENDED with status `cancelled`, or ATTEMPT_SUPERSEDED."""
+        """Why: ATTEMPT_ENDED, ATTEMPT_SUPERSEDED or ATTEMPT_NOT_FOUND."""
+        status: agentlightning.v1.attempt_pb2.AttemptStatus.ValueType
+        """Where it stands. Unspecified for an unknown attempt."""
         @property
         def attempt(self) -> global___AttemptRef:
             """Which."""
@@ -391,9 +439,10 @@ class StreamDequeueResponse(google.protobuf.message.Message):
             *,
             attempt: global___AttemptRef | None = ...,
             reason: builtins.str = ...,
+            status: agentlightning.v1.attempt_pb2.AttemptStatus.ValueType = ...,
         ) -> None: ...
         def HasField(self, field_name: typing.Literal["attempt", b"attempt"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "reason", b"reason"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "reason", b"reason", "status", b"status"]) -> None: ...
 
     @typing.final
     class GoAway(google.protobuf.message.Message):
@@ -823,7 +872,7 @@ global___GetRolloutResponse = GetRolloutResponse
 
 @typing.final
 class ListRolloutsRequest(google.protobuf.message.Message):
-    """What ListRollouts takes. Filters that are given must all hold."""
+    """What ListRollouts takes. Filters that are given must all hold; `filter_logic` changes that for the first three."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -845,6 +894,8 @@ class ListRolloutsRequest(google.protobuf.message.Message):
 
     STATUSES_FIELD_NUMBER: builtins.int
     ROLLOUT_IDS_FIELD_NUMBER: builtins.int
+    ROLLOUT_ID_CONTAINS_FIELD_NUMBER: builtins.int
+    FILTER_LOGIC_FIELD_NUMBER: builtins.int
     RUN_ID_FIELD_NUMBER: builtins.int
     QUEUE_FIELD_NUMBER: builtins.int
     MODE_FIELD_NUMBER: builtins.int
@@ -854,6 +905,12 @@ class ListRolloutsRequest(google.protobuf.message.Message):
     SKIP_FIELD_NUMBER: builtins.int
     COUNT_TOTAL_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    MIN_FINAL_REWARD_FIELD_NUMBER: builtins.int
+    MAX_FINAL_REWARD_FIELD_NUMBER: builtins.int
+    rollout_id_contains: builtins.str
+    """With this in their id. Empty: any."""
+    filter_logic: global___FilterLogic.ValueType
+    """How `statuses`, `rollout_ids` and `rollout_id_contains` combine."""
     run_id: builtins.str
     """Of this run. Empty: any."""
     queue: builtins.str
@@ -861,15 +918,21 @@ class ListRolloutsRequest(google.protobuf.message.Message):
     mode: agentlightning.v1.rollout_pb2.RolloutMode.ValueType
     """For this. Unspecified: anything."""
     order_by: builtins.str
-    """`create_time` (the default) or `end_time`, `status`, `mode`, `rollout_id`; then ` desc` for the last first."""
+    """`create_time` (the default), `end_time`, `status`, `mode`, `rollout_id`, `resources_id`, `priority`, `final_reward`
+    or `revision`; then ` desc` for the last first. What has no time yet comes last, what has no reward or text first.
+    """
     page_size: builtins.int
-    """How many at most: 1 to `max_page`. 0 is 100."""
+    """How many at most: 1 to `max_page`. 0 is 100. A page ends early at 2 MiB."""
     page_token: builtins.str
     """Where to go on: the `next_page_token` of the page before."""
     skip: builtins.int
     """How many to pass over first. For callers who page by number: it reads what it skips."""
     count_total: builtins.bool
     """Whether to count all that match."""
+    min_final_reward: builtins.float
+    """With a final reward of at least this. Absent: any, and none."""
+    max_final_reward: builtins.float
+    """With a final reward of at most this. Absent: any, and none."""
     @property
     def statuses(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[agentlightning.v1.rollout_pb2.RolloutStatus.ValueType]:
         """In one of these statuses. Empty: any."""
@@ -887,6 +950,8 @@ class ListRolloutsRequest(google.protobuf.message.Message):
         *,
         statuses: collections.abc.Iterable[agentlightning.v1.rollout_pb2.RolloutStatus.ValueType] | None = ...,
         rollout_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        rollout_id_contains: builtins.str = ...,
+        filter_logic: global___FilterLogic.ValueType = ...,
         run_id: builtins.str = ...,
         queue: builtins.str = ...,
         mode: agentlightning.v1.rollout_pb2.RolloutMode.ValueType = ...,
@@ -896,8 +961,15 @@ class ListRolloutsRequest(google.protobuf.message.Message):
         skip: builtins.int = ...,
         count_total: builtins.bool = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        min_final_reward: builtins.float | None = ...,
+        max_final_reward: builtins.float | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["count_total", b"count_total", "labels", b"labels", "mode", b"mode", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "queue", b"queue", "rollout_ids", b"rollout_ids", "run_id", b"run_id", "skip", b"skip", "statuses", b"statuses"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_final_reward", b"_max_final_reward", "_min_final_reward", b"_min_final_reward", "max_final_reward", b"max_final_reward", "min_final_reward", b"min_final_reward"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_final_reward", b"_max_final_reward", "_min_final_reward", b"_min_final_reward", "count_total", b"count_total", "filter_logic", b"filter_logic", "labels", b"labels", "max_final_reward", b"max_final_reward", "min_final_reward", b"min_final_reward", "mode", b"mode", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "queue", b"queue", "rollout_id_contains", b"rollout_id_contains", "rollout_ids", b"rollout_ids", "run_id", b"run_id", "skip", b"skip", "statuses", b"statuses"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_final_reward", b"_max_final_reward"]) -> typing.Literal["max_final_reward"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_min_final_reward", b"_min_final_reward"]) -> typing.Literal["min_final_reward"] | None: ...
 
 global___ListRolloutsRequest = ListRolloutsRequest
 
@@ -942,20 +1014,34 @@ class ListAttemptsRequest(google.protobuf.message.Message):
     ROLLOUT_ID_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    ORDER_BY_FIELD_NUMBER: builtins.int
+    SKIP_FIELD_NUMBER: builtins.int
+    COUNT_TOTAL_FIELD_NUMBER: builtins.int
     rollout_id: builtins.str
     """The rollout."""
     page_size: builtins.int
-    """How many at most: 1 to `max_page`. 0 is 100."""
+    """How many at most: 1 to `max_page`. 0 is 100. A page ends early at 2 MiB."""
     page_token: builtins.str
     """Where to go on."""
+    order_by: builtins.str
+    """`sequence_id` (the default), `attempt_id`, `start_time`, `end_time`, `last_heartbeat_time`, `status` or
+    `worker_id`; then ` desc`.
+    """
+    skip: builtins.int
+    """How many to pass over first."""
+    count_total: builtins.bool
+    """Whether to count all that match."""
     def __init__(
         self,
         *,
         rollout_id: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        order_by: builtins.str = ...,
+        skip: builtins.int = ...,
+        count_total: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "rollout_id", b"rollout_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["count_total", b"count_total", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "rollout_id", b"rollout_id", "skip", b"skip"]) -> None: ...
 
 global___ListAttemptsRequest = ListAttemptsRequest
 
@@ -967,8 +1053,11 @@ class ListAttemptsResponse(google.protobuf.message.Message):
 
     ATTEMPTS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     """Where the next one begins. Empty: this was the last."""
+    total_size: builtins.int
+    """How many match in all, if asked."""
     @property
     def attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[agentlightning.v1.attempt_pb2.Attempt]:
         """A page."""
@@ -978,8 +1067,9 @@ class ListAttemptsResponse(google.protobuf.message.Message):
         *,
         attempts: collections.abc.Iterable[agentlightning.v1.attempt_pb2.Attempt] | None = ...,
         next_page_token: builtins.str = ...,
+        total_size: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "next_page_token", b"next_page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "next_page_token", b"next_page_token", "total_size", b"total_size"]) -> None: ...
 
 global___ListAttemptsResponse = ListAttemptsResponse
 
@@ -1168,21 +1258,32 @@ global___WatchResponse = WatchResponse
 
 @typing.final
 class DeleteRolloutsRequest(google.protobuf.message.Message):
-    """What DeleteRollouts takes."""
+    """What DeleteRollouts takes. What is given must all hold, and something must be given."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ROLLOUT_IDS_FIELD_NUMBER: builtins.int
+    RUN_ID_FIELD_NUMBER: builtins.int
+    ENDED_FOR_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """Of this run. Empty: any."""
     @property
     def rollout_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Which."""
+        """One of these. Empty: any."""
+
+    @property
+    def ended_for(self) -> google.protobuf.duration_pb2.Duration:
+        """Terminal for at least so long. Absent: however short."""
 
     def __init__(
         self,
         *,
         rollout_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        run_id: builtins.str = ...,
+        ended_for: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["rollout_ids", b"rollout_ids"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["ended_for", b"ended_for"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ended_for", b"ended_for", "rollout_ids", b"rollout_ids", "run_id", b"run_id"]) -> None: ...
 
 global___DeleteRolloutsRequest = DeleteRolloutsRequest
 
@@ -1193,14 +1294,26 @@ class DeleteRolloutsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DELETED_COUNT_FIELD_NUMBER: builtins.int
+    KEPT_ROLLOUT_IDS_FIELD_NUMBER: builtins.int
+    UNKNOWN_ROLLOUT_IDS_FIELD_NUMBER: builtins.int
     deleted_count: builtins.int
     """How many were deleted."""
+    @property
+    def kept_rollout_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those of `rollout_ids` that are not terminal, or too young, or of another run: they stay."""
+
+    @property
+    def unknown_rollout_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those of `rollout_ids` that the store does not know."""
+
     def __init__(
         self,
         *,
         deleted_count: builtins.int = ...,
+        kept_rollout_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        unknown_rollout_ids: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["deleted_count", b"deleted_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deleted_count", b"deleted_count", "kept_rollout_ids", b"kept_rollout_ids", "unknown_rollout_ids", b"unknown_rollout_ids"]) -> None: ...
 
 global___DeleteRolloutsResponse = DeleteRolloutsResponse
 
@@ -1274,7 +1387,7 @@ global___AddSpansResponse = AddSpansResponse
 
 @typing.final
 class ListSpansRequest(google.protobuf.message.Message):
-    """What ListSpans takes. Filters that are given must all hold."""
+    """What ListSpans takes. The rollout and the attempt must hold; `filter_logic` says how the others combine."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1283,6 +1396,17 @@ class ListSpansRequest(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    NAME_CONTAINS_FIELD_NUMBER: builtins.int
+    TRACE_ID_FIELD_NUMBER: builtins.int
+    TRACE_ID_CONTAINS_FIELD_NUMBER: builtins.int
+    SPAN_ID_FIELD_NUMBER: builtins.int
+    SPAN_ID_CONTAINS_FIELD_NUMBER: builtins.int
+    PARENT_SPAN_ID_FIELD_NUMBER: builtins.int
+    PARENT_SPAN_ID_CONTAINS_FIELD_NUMBER: builtins.int
+    FILTER_LOGIC_FIELD_NUMBER: builtins.int
+    ORDER_BY_FIELD_NUMBER: builtins.int
+    SKIP_FIELD_NUMBER: builtins.int
+    COUNT_TOTAL_FIELD_NUMBER: builtins.int
     rollout_id: builtins.str
     """The rollout."""
     attempt_id: builtins.str
@@ -1293,6 +1417,30 @@ class ListSpansRequest(google.protobuf.message.Message):
     """How many at most: 1 to `max_page`. 0 is 100. A page ends early at 2 MiB."""
     page_token: builtins.str
     """Where to go on."""
+    name_contains: builtins.str
+    """With this in their name. Empty: any."""
+    trace_id: builtins.str
+    """Of this trace. Empty: any."""
+    trace_id_contains: builtins.str
+    """With this in their trace id. Empty: any."""
+    span_id: builtins.str
+    """This one. Empty: any."""
+    span_id_contains: builtins.str
+    """With this in their id. Empty: any."""
+    parent_span_id: builtins.str
+    """Children of this one. Empty: any."""
+    parent_span_id_contains: builtins.str
+    """With this in their parent's id. Empty: any."""
+    filter_logic: global___FilterLogic.ValueType
+    """How the filters from `name` to `parent_span_id_contains` combine."""
+    order_by: builtins.str
+    """`sequence_id` (the default), `attempt_id`, `trace_id`, `span_id`, `parent_span_id`, `name`, `start_time` or
+    `end_time`; then ` desc`.
+    """
+    skip: builtins.int
+    """How many to pass over first."""
+    count_total: builtins.bool
+    """Whether to count all that match."""
     def __init__(
         self,
         *,
@@ -1301,8 +1449,19 @@ class ListSpansRequest(google.protobuf.message.Message):
         name: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        name_contains: builtins.str = ...,
+        trace_id: builtins.str = ...,
+        trace_id_contains: builtins.str = ...,
+        span_id: builtins.str = ...,
+        span_id_contains: builtins.str = ...,
+        parent_span_id: builtins.str = ...,
+        parent_span_id_contains: builtins.str = ...,
+        filter_logic: global___FilterLogic.ValueType = ...,
+        order_by: builtins.str = ...,
+        skip: builtins.int = ...,
+        count_total: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempt_id", b"attempt_id", "name", b"name", "page_size", b"page_size", "page_token", b"page_token", "rollout_id", b"rollout_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt_id", b"attempt_id", "count_total", b"count_total", "filter_logic", b"filter_logic", "name", b"name", "name_contains", b"name_contains", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent_span_id", b"parent_span_id", "parent_span_id_contains", b"parent_span_id_contains", "rollout_id", b"rollout_id", "skip", b"skip", "span_id", b"span_id", "span_id_contains", b"span_id_contains", "trace_id", b"trace_id", "trace_id_contains", b"trace_id_contains"]) -> None: ...
 
 global___ListSpansRequest = ListSpansRequest
 
@@ -1314,8 +1473,11 @@ class ListSpansResponse(google.protobuf.message.Message):
 
     SPANS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     """Where the next one begins. Empty: this was the last."""
+    total_size: builtins.int
+    """How many match in all, if asked."""
     @property
     def spans(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[agentlightning.v1.span_pb2.Span]:
         """A page."""
@@ -1325,8 +1487,9 @@ class ListSpansResponse(google.protobuf.message.Message):
         *,
         spans: collections.abc.Iterable[agentlightning.v1.span_pb2.Span] | None = ...,
         next_page_token: builtins.str = ...,
+        total_size: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "spans", b"spans"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "spans", b"spans", "total_size", b"total_size"]) -> None: ...
 
 global___ListSpansResponse = ListSpansResponse
 
@@ -1511,7 +1674,7 @@ global___GetResourcesResponse = GetResourcesResponse
 
 @typing.final
 class ListResourcesRequest(google.protobuf.message.Message):
-    """What ListResources takes."""
+    """What ListResources takes. Filters that are given must all hold."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1519,14 +1682,31 @@ class ListResourcesRequest(google.protobuf.message.Message):
     RUN_ID_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    RESOURCES_ID_CONTAINS_FIELD_NUMBER: builtins.int
+    ALL_VERSIONS_FIELD_NUMBER: builtins.int
+    ORDER_BY_FIELD_NUMBER: builtins.int
+    SKIP_FIELD_NUMBER: builtins.int
+    COUNT_TOTAL_FIELD_NUMBER: builtins.int
     resources_id: builtins.str
-    """Every version of these. Empty: the last version of each."""
+    """These. Empty: any."""
     run_id: builtins.str
     """Of this run. Empty: any."""
     page_size: builtins.int
     """How many at most: 1 to `max_page`. 0 is 100. A page ends early at 2 MiB."""
     page_token: builtins.str
     """Where to go on."""
+    resources_id_contains: builtins.str
+    """With this in their id. Empty: any."""
+    all_versions: builtins.bool
+    """Every version of each. False: the last one."""
+    order_by: builtins.str
+    """`revision` (the default: the order of writing), `resources_id`, `version`, `create_time` or `update_time`; then
+    ` desc`.
+    """
+    skip: builtins.int
+    """How many to pass over first."""
+    count_total: builtins.bool
+    """Whether to count all that match."""
     def __init__(
         self,
         *,
@@ -1534,8 +1714,13 @@ class ListResourcesRequest(google.protobuf.message.Message):
         run_id: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        resources_id_contains: builtins.str = ...,
+        all_versions: builtins.bool = ...,
+        order_by: builtins.str = ...,
+        skip: builtins.int = ...,
+        count_total: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "resources_id", b"resources_id", "run_id", b"run_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["all_versions", b"all_versions", "count_total", b"count_total", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "resources_id", b"resources_id", "resources_id_contains", b"resources_id_contains", "run_id", b"run_id", "skip", b"skip"]) -> None: ...
 
 global___ListResourcesRequest = ListResourcesRequest
 
@@ -1547,19 +1732,23 @@ class ListResourcesResponse(google.protobuf.message.Message):
 
     RESOURCES_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     """Where the next one begins. Empty: this was the last."""
+    total_size: builtins.int
+    """How many match in all, if asked."""
     @property
     def resources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[agentlightning.v1.resources_pb2.Resources]:
-        """A page, in the order they were written."""
+        """A page."""
 
     def __init__(
         self,
         *,
         resources: collections.abc.Iterable[agentlightning.v1.resources_pb2.Resources] | None = ...,
         next_page_token: builtins.str = ...,
+        total_size: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "resources", b"resources"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "resources", b"resources", "total_size", b"total_size"]) -> None: ...
 
 global___ListResourcesResponse = ListResourcesResponse
 
@@ -1704,27 +1893,53 @@ global___GetRunResponse = GetRunResponse
 
 @typing.final
 class ListRunsRequest(google.protobuf.message.Message):
-    """What ListRuns takes."""
+    """What ListRuns takes. Filters that are given must all hold."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class LabelsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
     STATUS_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    ALGORITHM_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
     status: agentlightning.v1.run_pb2.RunStatus.ValueType
     """In this status. Unspecified: any."""
     page_size: builtins.int
-    """How many at most: 1 to `max_page`. 0 is 100."""
+    """How many at most: 1 to `max_page`. 0 is 100. A page ends early at 2 MiB."""
     page_token: builtins.str
     """Where to go on."""
+    algorithm: builtins.str
+    """Of this algorithm. Empty: any."""
+    @property
+    def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """With all of these labels. Empty: any."""
+
     def __init__(
         self,
         *,
         status: agentlightning.v1.run_pb2.RunStatus.ValueType = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        algorithm: builtins.str = ...,
+        labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "status", b"status"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["algorithm", b"algorithm", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]) -> None: ...
 
 global___ListRunsRequest = ListRunsRequest
 
@@ -1836,27 +2051,51 @@ global___GetWorkerResponse = GetWorkerResponse
 
 @typing.final
 class ListWorkersRequest(google.protobuf.message.Message):
-    """What ListWorkers takes."""
+    """What ListWorkers takes. `filter_logic` says how the filters combine."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    STATUS_FIELD_NUMBER: builtins.int
+    STATUSES_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
-    status: agentlightning.v1.worker_pb2.WorkerStatus.ValueType
-    """In this status. Unspecified: any."""
+    WORKER_ID_CONTAINS_FIELD_NUMBER: builtins.int
+    FILTER_LOGIC_FIELD_NUMBER: builtins.int
+    ORDER_BY_FIELD_NUMBER: builtins.int
+    SKIP_FIELD_NUMBER: builtins.int
+    COUNT_TOTAL_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """How many at most: 1 to `max_page`. 0 is 100."""
+    """How many at most: 1 to `max_page`. 0 is 100. A page ends early at 2 MiB."""
     page_token: builtins.str
     """Where to go on."""
+    worker_id_contains: builtins.str
+    """With this in their id. Empty: any."""
+    filter_logic: global___FilterLogic.ValueType
+    """How `statuses` and `worker_id_contains` combine."""
+    order_by: builtins.str
+    """`worker_id` (the default), `status`, `last_heartbeat_time`, `last_dequeue_time`, `last_busy_time`,
+    `last_idle_time`, `current_rollout_id` or `current_attempt_id`; then ` desc`.
+    """
+    skip: builtins.int
+    """How many to pass over first."""
+    count_total: builtins.bool
+    """Whether to count all that match."""
+    @property
+    def statuses(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[agentlightning.v1.worker_pb2.WorkerStatus.ValueType]:
+        """In one of these statuses. Empty: any."""
+
     def __init__(
         self,
         *,
-        status: agentlightning.v1.worker_pb2.WorkerStatus.ValueType = ...,
+        statuses: collections.abc.Iterable[agentlightning.v1.worker_pb2.WorkerStatus.ValueType] | None = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        worker_id_contains: builtins.str = ...,
+        filter_logic: global___FilterLogic.ValueType = ...,
+        order_by: builtins.str = ...,
+        skip: builtins.int = ...,
+        count_total: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "status", b"status"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["count_total", b"count_total", "filter_logic", b"filter_logic", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "skip", b"skip", "statuses", b"statuses", "worker_id_contains", b"worker_id_contains"]) -> None: ...
 
 global___ListWorkersRequest = ListWorkersRequest
 
@@ -1868,19 +2107,23 @@ class ListWorkersResponse(google.protobuf.message.Message):
 
     WORKERS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     """Where the next one begins. Empty: this was the last."""
+    total_size: builtins.int
+    """How many match in all, if asked."""
     @property
     def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[agentlightning.v1.worker_pb2.Worker]:
-        """A page, by name."""
+        """A page."""
 
     def __init__(
         self,
         *,
         workers: collections.abc.Iterable[agentlightning.v1.worker_pb2.Worker] | None = ...,
         next_page_token: builtins.str = ...,
+        total_size: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "total_size", b"total_size", "workers", b"workers"]) -> None: ...
 
 global___ListWorkersResponse = ListWorkersResponse
 
@@ -2039,33 +2282,6 @@ class GetStatisticsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     @typing.final
-    class Queue(google.protobuf.message.Message):
-        """What a queue holds."""
-
-        DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-        QUEUE_FIELD_NUMBER: builtins.int
-        QUEUED_COUNT_FIELD_NUMBER: builtins.int
-        OLDEST_CREATE_TIME_FIELD_NUMBER: builtins.int
-        queue: builtins.str
-        """Its name."""
-        queued_count: builtins.int
-        """How many rollouts wait in it."""
-        @property
-        def oldest_create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-            """When the oldest of them was enqueued."""
-
-        def __init__(
-            self,
-            *,
-            queue: builtins.str = ...,
-            queued_count: builtins.int = ...,
-            oldest_create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-        ) -> None: ...
-        def HasField(self, field_name: typing.Literal["oldest_create_time", b"oldest_create_time"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["oldest_create_time", b"oldest_create_time", "queue", b"queue", "queued_count", b"queued_count"]) -> None: ...
-
-    @typing.final
     class StatusCount(google.protobuf.message.Message):
         """Rollouts in a status."""
 
@@ -2085,6 +2301,107 @@ class GetStatisticsResponse(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["count", b"count", "status", b"status"]) -> None: ...
 
+    @typing.final
+    class Queue(google.protobuf.message.Message):
+        """What a queue holds, and what has left it."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        QUEUE_FIELD_NUMBER: builtins.int
+        QUEUED_COUNT_FIELD_NUMBER: builtins.int
+        OLDEST_CREATE_TIME_FIELD_NUMBER: builtins.int
+        OLDEST_AGE_FIELD_NUMBER: builtins.int
+        ROLLOUTS_FIELD_NUMBER: builtins.int
+        queue: builtins.str
+        """Its name."""
+        queued_count: builtins.int
+        """How many rollouts wait in it."""
+        @property
+        def oldest_create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+            """When the oldest of them was enqueued. Absent: none waits."""
+
+        @property
+        def oldest_age(self) -> google.protobuf.duration_pb2.Duration:
+            """How long ago that was."""
+
+        @property
+        def rollouts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GetStatisticsResponse.StatusCount]:
+            """All rollouts of the queue by status."""
+
+        def __init__(
+            self,
+            *,
+            queue: builtins.str = ...,
+            queued_count: builtins.int = ...,
+            oldest_create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+            oldest_age: google.protobuf.duration_pb2.Duration | None = ...,
+            rollouts: collections.abc.Iterable[global___GetStatisticsResponse.StatusCount] | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["oldest_age", b"oldest_age", "oldest_create_time", b"oldest_create_time"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["oldest_age", b"oldest_age", "oldest_create_time", b"oldest_create_time", "queue", b"queue", "queued_count", b"queued_count", "rollouts", b"rollouts"]) -> None: ...
+
+    @typing.final
+    class WorkerLeases(google.protobuf.message.Message):
+        """What a worker holds."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        WORKER_ID_FIELD_NUMBER: builtins.int
+        ATTEMPT_COUNT_FIELD_NUMBER: builtins.int
+        FIRST_LEASE_EXPIRE_TIME_FIELD_NUMBER: builtins.int
+        worker_id: builtins.str
+        """The worker. Empty: attempts without one."""
+        attempt_count: builtins.int
+        """How many live attempts are its."""
+        @property
+        def first_lease_expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+            """When the first of their leases ends unless it is renewed. Absent: none has a lease."""
+
+        def __init__(
+            self,
+            *,
+            worker_id: builtins.str = ...,
+            attempt_count: builtins.int = ...,
+            first_lease_expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["first_lease_expire_time", b"first_lease_expire_time"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "first_lease_expire_time", b"first_lease_expire_time", "worker_id", b"worker_id"]) -> None: ...
+
+    @typing.final
+    class Rates(google.protobuf.message.Message):
+        """What happened in one second, on average over `window`."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        WINDOW_FIELD_NUMBER: builtins.int
+        CREATED_FIELD_NUMBER: builtins.int
+        STARTED_FIELD_NUMBER: builtins.int
+        ENDED_FIELD_NUMBER: builtins.int
+        SPANS_FIELD_NUMBER: builtins.int
+        created: builtins.float
+        """Rollouts enqueued or started."""
+        started: builtins.float
+        """Attempts begun."""
+        ended: builtins.float
+        """Rollouts that became terminal."""
+        spans: builtins.float
+        """Spans stored."""
+        @property
+        def window(self) -> google.protobuf.duration_pb2.Duration:
+            """The time looked back on: a minute, or since the server started."""
+
+        def __init__(
+            self,
+            *,
+            window: google.protobuf.duration_pb2.Duration | None = ...,
+            created: builtins.float = ...,
+            started: builtins.float = ...,
+            ended: builtins.float = ...,
+            spans: builtins.float = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["window", b"window"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["created", b"created", "ended", b"ended", "spans", b"spans", "started", b"started", "window", b"window"]) -> None: ...
+
     ROLLOUTS_FIELD_NUMBER: builtins.int
     QUEUES_FIELD_NUMBER: builtins.int
     ATTEMPT_COUNT_FIELD_NUMBER: builtins.int
@@ -2093,6 +2410,10 @@ class GetStatisticsResponse(google.protobuf.message.Message):
     WORKER_COUNT_FIELD_NUMBER: builtins.int
     RUN_COUNT_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    LEASES_FIELD_NUMBER: builtins.int
+    RATES_FIELD_NUMBER: builtins.int
+    UPTIME_FIELD_NUMBER: builtins.int
+    DATABASE_BYTES_FIELD_NUMBER: builtins.int
     attempt_count: builtins.int
     """Attempts ever made."""
     span_count: builtins.int
@@ -2105,13 +2426,27 @@ class GetStatisticsResponse(google.protobuf.message.Message):
     """Runs ever opened."""
     revision: builtins.int
     """The store's revision."""
+    database_bytes: builtins.int
+    """The size of the database file, without what is to be written back to it."""
     @property
     def rollouts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GetStatisticsResponse.StatusCount]:
         """Rollouts by status."""
 
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GetStatisticsResponse.Queue]:
-        """Queues with something in them."""
+        """Every queue that has or had rollouts, by name."""
+
+    @property
+    def leases(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GetStatisticsResponse.WorkerLeases]:
+        """Who holds live attempts, by name."""
+
+    @property
+    def rates(self) -> global___GetStatisticsResponse.Rates:
+        """What happens now."""
+
+    @property
+    def uptime(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the server process has been up."""
 
     def __init__(
         self,
@@ -2124,8 +2459,13 @@ class GetStatisticsResponse(google.protobuf.message.Message):
         worker_count: builtins.int = ...,
         run_count: builtins.int = ...,
         revision: builtins.int = ...,
+        leases: collections.abc.Iterable[global___GetStatisticsResponse.WorkerLeases] | None = ...,
+        rates: global___GetStatisticsResponse.Rates | None = ...,
+        uptime: google.protobuf.duration_pb2.Duration | None = ...,
+        database_bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "queues", b"queues", "resources_count", b"resources_count", "revision", b"revision", "rollouts", b"rollouts", "run_count", b"run_count", "span_count", b"span_count", "worker_count", b"worker_count"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["rates", b"rates", "uptime", b"uptime"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "database_bytes", b"database_bytes", "leases", b"leases", "queues", b"queues", "rates", b"rates", "resources_count", b"resources_count", "revision", b"revision", "rollouts", b"rollouts", "run_count", b"run_count", "span_count", b"span_count", "uptime", b"uptime", "worker_count", b"worker_count"]) -> None: ...
 
 global___GetStatisticsResponse = GetStatisticsResponse
 

@@ -258,8 +258,9 @@ class StoreServiceServicer(object):
 
     def StreamDequeue(self, request_iterator, context):
         """Claims as the worker grants credits, and tells it of cancellations as they happen. Called by workers that want
-        work pushed. The stream carries no liveness: heartbeats, spans and completion are calls of their own. The client
-        half-closes first; the server says `go_away` before it ends the stream. Not served yet: UNIMPLEMENTED.
+        work pushed. The stream carries no liveness: heartbeats, spans and completion are calls of their own, and a stream
+        that breaks leaves every lease as it is. The client half-closes first; the server says `go_away` before it ends the
+        stream. With no credits it only tells what was lost, for workers that claim with DequeueRollouts.
 
         grpcurl -plaintext -d '{"open":{"worker_id":"me"}} {"add_credits":1}' localhost:4747 agentlightning.v1.StoreService/StreamDequeue
         """
@@ -299,8 +300,8 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelRollouts(self, request, context):
-        """Cancels rollouts that are not terminal; their holders learn it from their next heartbeat. Called by algorithms and
-        operators. Unknown ids are named in the answer.
+        """Cancels rollouts that are not terminal; their holders are told on their StreamDequeue at once, and by their next
+        heartbeat. Called by algorithms and operators. Unknown ids are named in the answer.
 
         grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/CancelRollouts
         """
@@ -309,8 +310,9 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRollout(self, request, context):
-        """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. A
-        status is refused with TRANSITION_REFUSED unless it cancels, ends or requeues. Called by operators and older code.
+        """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. The
+        administrative verb: a status is taken as it is told; it may end, requeue or reopen a rollout, and a live attempt
+        ends when the rollout does. Called by operators and older code.
 
         grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
         """
@@ -347,7 +349,8 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAttempts(self, request, context):
-        """Reads the attempts of a rollout, first to latest, a page at a time. An unknown rollout has none.
+        """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. An unknown rollout has
+        none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListAttempts
         """
@@ -368,7 +371,8 @@ class StoreServiceServicer(object):
 
     def Watch(self, request, context):
         """Sends every object that changed after a revision, in its latest state, then each as it changes; steps in between
-        may merge. Fails with OUT_OF_RANGE when the revision is too old: list again. Not served yet: UNIMPLEMENTED.
+        may merge. Never ends by itself. Called by dashboards and by whoever keeps a copy. Fails with OUT_OF_RANGE when the
+        revision is too old or not reached: list again.
 
         grpcurl -plaintext -d '{"after_revision":0}' localhost:4747 agentlightning.v1.StoreService/Watch
         """
@@ -377,9 +381,10 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRollouts(self, request, context):
-        """Deletes terminal rollouts with their attempts and spans. Not served yet: UNIMPLEMENTED.
+        """Deletes terminal rollouts with their attempts and spans, in steps that let others write in between; runs and
+        resources stay. Called by operators. Fails with INVALID_ARGUMENT when nothing says which.
 
-        grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/DeleteRollouts
+        grpcurl -plaintext -d '{"run_id":"run-5f0c2b7a91de","ended_for":"86400s"}' localhost:4747 agentlightning.v1.StoreService/DeleteRollouts
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -396,7 +401,7 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSpans(self, request, context):
-        """Reads the spans of a rollout by sequence, a page at a time. An unknown rollout has none.
+        """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. An unknown rollout has none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListSpans
         """
@@ -533,7 +538,8 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BackupDatabase(self, request, context):
-        """Writes a consistent copy of the database to a file beside it while serving. Not served yet: UNIMPLEMENTED.
+        """Writes a consistent, compact copy of the database to a file beside it while serving. Called by operators. Fails
+        with INVALID_ARGUMENT when the name is taken or has a folder in it, and UNAVAILABLE when the disk is full.
 
         grpcurl -plaintext -d '{"file_name":"monday.db"}' localhost:4747 agentlightning.v1.StoreService/BackupDatabase
         """

@@ -74,8 +74,9 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.StreamDequeueResponse,
     ]
     """Claims as the worker grants credits, and tells it of cancellations as they happen. Called by workers that want
-    work pushed. The stream carries no liveness: heartbeats, spans and completion are calls of their own. The client
-    half-closes first; the server says `go_away` before it ends the stream. Not served yet: UNIMPLEMENTED.
+    work pushed. The stream carries no liveness: heartbeats, spans and completion are calls of their own, and a stream
+    that breaks leaves every lease as it is. The client half-closes first; the server says `go_away` before it ends the
+    stream. With no credits it only tells what was lost, for workers that claim with DequeueRollouts.
 
         grpcurl -plaintext -d '{"open":{"worker_id":"me"}} {"add_credits":1}' localhost:4747 agentlightning.v1.StoreService/StreamDequeue
     """
@@ -115,8 +116,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.CancelRolloutsRequest,
         agentlightning.v1.store_service_pb2.CancelRolloutsResponse,
     ]
-    """Cancels rollouts that are not terminal; their holders learn it from their next heartbeat. Called by algorithms and
-    operators. Unknown ids are named in the answer.
+    """Cancels rollouts that are not terminal; their holders are told on their StreamDequeue at once, and by their next
+    heartbeat. Called by algorithms and operators. Unknown ids are named in the answer.
 
         grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/CancelRollouts
     """
@@ -125,8 +126,9 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.UpdateRolloutRequest,
         agentlightning.v1.store_service_pb2.UpdateRolloutResponse,
     ]
-    """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. A
-    status is refused with TRANSITION_REFUSED unless it cancels, ends or requeues. Called by operators and older code.
+    """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. The
+    administrative verb: a status is taken as it is told; it may end, requeue or reopen a rollout, and a live attempt
+    ends when the rollout does. Called by operators and older code.
 
         grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
     """
@@ -163,7 +165,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListAttemptsRequest,
         agentlightning.v1.store_service_pb2.ListAttemptsResponse,
     ]
-    """Reads the attempts of a rollout, first to latest, a page at a time. An unknown rollout has none.
+    """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. An unknown rollout has
+    none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListAttempts
     """
@@ -184,7 +187,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.WatchResponse,
     ]
     """Sends every object that changed after a revision, in its latest state, then each as it changes; steps in between
-    may merge. Fails with OUT_OF_RANGE when the revision is too old: list again. Not served yet: UNIMPLEMENTED.
+    may merge. Never ends by itself. Called by dashboards and by whoever keeps a copy. Fails with OUT_OF_RANGE when the
+    revision is too old or not reached: list again.
 
         grpcurl -plaintext -d '{"after_revision":0}' localhost:4747 agentlightning.v1.StoreService/Watch
     """
@@ -193,9 +197,10 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.DeleteRolloutsRequest,
         agentlightning.v1.store_service_pb2.DeleteRolloutsResponse,
     ]
-    """Deletes terminal rollouts with their attempts and spans. Not served yet: UNIMPLEMENTED.
+    """Deletes terminal rollouts with their attempts and spans, in steps that let others write in between; runs and
+    resources stay. Called by operators. Fails with INVALID_ARGUMENT when nothing says which.
 
-        grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/DeleteRollouts
+        grpcurl -plaintext -d '{"run_id":"run-5f0c2b7a91de","ended_for":"86400s"}' localhost:4747 agentlightning.v1.StoreService/DeleteRollouts
     """
 
     AddSpans: grpc.UnaryUnaryMultiCallable[
@@ -212,7 +217,7 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListSpansRequest,
         agentlightning.v1.store_service_pb2.ListSpansResponse,
     ]
-    """Reads the spans of a rollout by sequence, a page at a time. An unknown rollout has none.
+    """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. An unknown rollout has none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListSpans
     """
@@ -349,7 +354,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.BackupDatabaseRequest,
         agentlightning.v1.store_service_pb2.BackupDatabaseResponse,
     ]
-    """Writes a consistent copy of the database to a file beside it while serving. Not served yet: UNIMPLEMENTED.
+    """Writes a consistent, compact copy of the database to a file beside it while serving. Called by operators. Fails
+    with INVALID_ARGUMENT when the name is taken or has a folder in it, and UNAVAILABLE when the disk is full.
 
         grpcurl -plaintext -d '{"file_name":"monday.db"}' localhost:4747 agentlightning.v1.StoreService/BackupDatabase
     """
@@ -402,8 +408,9 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.StreamDequeueResponse,
     ]
     """Claims as the worker grants credits, and tells it of cancellations as they happen. Called by workers that want
-    work pushed. The stream carries no liveness: heartbeats, spans and completion are calls of their own. The client
-    half-closes first; the server says `go_away` before it ends the stream. Not served yet: UNIMPLEMENTED.
+    work pushed. The stream carries no liveness: heartbeats, spans and completion are calls of their own, and a stream
+    that breaks leaves every lease as it is. The client half-closes first; the server says `go_away` before it ends the
+    stream. With no credits it only tells what was lost, for workers that claim with DequeueRollouts.
 
         grpcurl -plaintext -d '{"open":{"worker_id":"me"}} {"add_credits":1}' localhost:4747 agentlightning.v1.StoreService/StreamDequeue
     """
@@ -443,8 +450,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.CancelRolloutsRequest,
         agentlightning.v1.store_service_pb2.CancelRolloutsResponse,
     ]
-    """Cancels rollouts that are not terminal; their holders learn it from their next heartbeat. Called by algorithms and
-    operators. Unknown ids are named in the answer.
+    """Cancels rollouts that are not terminal; their holders are told on their StreamDequeue at once, and by their next
+    heartbeat. Called by algorithms and operators. Unknown ids are named in the answer.
 
         grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/CancelRollouts
     """
@@ -453,8 +460,9 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.UpdateRolloutRequest,
         agentlightning.v1.store_service_pb2.UpdateRolloutResponse,
     ]
-    """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. A
-    status is refused with TRANSITION_REFUSED unless it cancels, ends or requeues. Called by operators and older code.
+    """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. The
+    administrative verb: a status is taken as it is told; it may end, requeue or reopen a rollout, and a live attempt
+    ends when the rollout does. Called by operators and older code.
 
         grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
     """
@@ -491,7 +499,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListAttemptsRequest,
         agentlightning.v1.store_service_pb2.ListAttemptsResponse,
     ]
-    """Reads the attempts of a rollout, first to latest, a page at a time. An unknown rollout has none.
+    """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. An unknown rollout has
+    none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListAttempts
     """
@@ -512,7 +521,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.WatchResponse,
     ]
     """Sends every object that changed after a revision, in its latest state, then each as it changes; steps in between
-    may merge. Fails with OUT_OF_RANGE when the revision is too old: list again. Not served yet: UNIMPLEMENTED.
+    may merge. Never ends by itself. Called by dashboards and by whoever keeps a copy. Fails with OUT_OF_RANGE when the
+    revision is too old or not reached: list again.
 
         grpcurl -plaintext -d '{"after_revision":0}' localhost:4747 agentlightning.v1.StoreService/Watch
     """
@@ -521,9 +531,10 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.DeleteRolloutsRequest,
         agentlightning.v1.store_service_pb2.DeleteRolloutsResponse,
     ]
-    """Deletes terminal rollouts with their attempts and spans. Not served yet: UNIMPLEMENTED.
+    """Deletes terminal rollouts with their attempts and spans, in steps that let others write in between; runs and
+    resources stay. Called by operators. Fails with INVALID_ARGUMENT when nothing says which.
 
-        grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/DeleteRollouts
+        grpcurl -plaintext -d '{"run_id":"run-5f0c2b7a91de","ended_for":"86400s"}' localhost:4747 agentlightning.v1.StoreService/DeleteRollouts
     """
 
     AddSpans: grpc.aio.UnaryUnaryMultiCallable[
@@ -540,7 +551,7 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListSpansRequest,
         agentlightning.v1.store_service_pb2.ListSpansResponse,
     ]
-    """Reads the spans of a rollout by sequence, a page at a time. An unknown rollout has none.
+    """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. An unknown rollout has none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListSpans
     """
@@ -677,7 +688,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.BackupDatabaseRequest,
         agentlightning.v1.store_service_pb2.BackupDatabaseResponse,
     ]
-    """Writes a consistent copy of the database to a file beside it while serving. Not served yet: UNIMPLEMENTED.
+    """Writes a consistent, compact copy of the database to a file beside it while serving. Called by operators. Fails
+    with INVALID_ARGUMENT when the name is taken or has a folder in it, and UNAVAILABLE when the disk is full.
 
         grpcurl -plaintext -d '{"file_name":"monday.db"}' localhost:4747 agentlightning.v1.StoreService/BackupDatabase
     """
@@ -740,8 +752,9 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[agentlightning.v1.store_service_pb2.StreamDequeueResponse], collections.abc.AsyncIterator[agentlightning.v1.store_service_pb2.StreamDequeueResponse]]:
         """Claims as the worker grants credits, and tells it of cancellations as they happen. Called by workers that want
-        work pushed. The stream carries no liveness: heartbeats, spans and completion are calls of their own. The client
-        half-closes first; the server says `go_away` before it ends the stream. Not served yet: UNIMPLEMENTED.
+        work pushed. The stream carries no liveness: heartbeats, spans and completion are calls of their own, and a stream
+        that breaks leaves every lease as it is. The client half-closes first; the server says `go_away` before it ends the
+        stream. With no credits it only tells what was lost, for workers that claim with DequeueRollouts.
 
             grpcurl -plaintext -d '{"open":{"worker_id":"me"}} {"add_credits":1}' localhost:4747 agentlightning.v1.StoreService/StreamDequeue
         """
@@ -789,8 +802,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.CancelRolloutsRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.CancelRolloutsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.CancelRolloutsResponse]]:
-        """Cancels rollouts that are not terminal; their holders learn it from their next heartbeat. Called by algorithms and
-        operators. Unknown ids are named in the answer.
+        """Cancels rollouts that are not terminal; their holders are told on their StreamDequeue at once, and by their next
+        heartbeat. Called by algorithms and operators. Unknown ids are named in the answer.
 
             grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/CancelRollouts
         """
@@ -801,8 +814,9 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.UpdateRolloutRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.UpdateRolloutResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.UpdateRolloutResponse]]:
-        """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. A
-        status is refused with TRANSITION_REFUSED unless it cancels, ends or requeues. Called by operators and older code.
+        """Changes the named fields of a rollout: input_json, mode, resources_id, config, metadata_json, labels, status. The
+        administrative verb: a status is taken as it is told; it may end, requeue or reopen a rollout, and a live attempt
+        ends when the rollout does. Called by operators and older code.
 
             grpcurl -plaintext -d '{"rollout":{"rollout_id":"ro-5f0c2b7a91de","status":"ROLLOUT_STATUS_REQUEUING"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRollout
         """
@@ -847,7 +861,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListAttemptsRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListAttemptsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListAttemptsResponse]]:
-        """Reads the attempts of a rollout, first to latest, a page at a time. An unknown rollout has none.
+        """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. An unknown rollout has
+        none.
 
             grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListAttempts
         """
@@ -872,7 +887,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[agentlightning.v1.store_service_pb2.WatchResponse], collections.abc.AsyncIterator[agentlightning.v1.store_service_pb2.WatchResponse]]:
         """Sends every object that changed after a revision, in its latest state, then each as it changes; steps in between
-        may merge. Fails with OUT_OF_RANGE when the revision is too old: list again. Not served yet: UNIMPLEMENTED.
+        may merge. Never ends by itself. Called by dashboards and by whoever keeps a copy. Fails with OUT_OF_RANGE when the
+        revision is too old or not reached: list again.
 
             grpcurl -plaintext -d '{"after_revision":0}' localhost:4747 agentlightning.v1.StoreService/Watch
         """
@@ -883,9 +899,10 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.DeleteRolloutsRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.DeleteRolloutsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.DeleteRolloutsResponse]]:
-        """Deletes terminal rollouts with their attempts and spans. Not served yet: UNIMPLEMENTED.
+        """Deletes terminal rollouts with their attempts and spans, in steps that let others write in between; runs and
+        resources stay. Called by operators. Fails with INVALID_ARGUMENT when nothing says which.
 
-            grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/DeleteRollouts
+            grpcurl -plaintext -d '{"run_id":"run-5f0c2b7a91de","ended_for":"86400s"}' localhost:4747 agentlightning.v1.StoreService/DeleteRollouts
         """
 
     @abc.abstractmethod
@@ -906,7 +923,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListSpansRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListSpansResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListSpansResponse]]:
-        """Reads the spans of a rollout by sequence, a page at a time. An unknown rollout has none.
+        """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. An unknown rollout has none.
 
             grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListSpans
         """
@@ -1073,7 +1090,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.BackupDatabaseRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.BackupDatabaseResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.BackupDatabaseResponse]]:
-        """Writes a consistent copy of the database to a file beside it while serving. Not served yet: UNIMPLEMENTED.
+        """Writes a consistent, compact copy of the database to a file beside it while serving. Called by operators. Fails
+        with INVALID_ARGUMENT when the name is taken or has a folder in it, and UNAVAILABLE when the disk is full.
 
             grpcurl -plaintext -d '{"file_name":"monday.db"}' localhost:4747 agentlightning.v1.StoreService/BackupDatabase
         """

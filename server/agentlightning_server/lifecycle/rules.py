@@ -9,7 +9,6 @@ from agentlightning_server.lifecycle.states import (
     RolloutStatus,
     Situation,
     Superseded,
-    TransitionRefused,
     Verdict,
 )
 
@@ -19,6 +18,11 @@ _STATUS_OF_FAILURE = {
     FailureKind.TIMEOUT: AttemptStatus.TIMEOUT,
     FailureKind.UNRESPONSIVE: AttemptStatus.UNRESPONSIVE,
     FailureKind.CANCELLED: AttemptStatus.CANCELLED,
+}
+_FAILURE_OF_STATUS = {
+    AttemptStatus.FAILED: FailureKind.AGENT,
+    AttemptStatus.TIMEOUT: FailureKind.TIMEOUT,
+    AttemptStatus.UNRESPONSIVE: FailureKind.UNRESPONSIVE,
 }
 _ROLLOUT_OF_ATTEMPT = {
     AttemptStatus.PREPARING: RolloutStatus.PREPARING,
@@ -119,16 +123,17 @@ def on_update_attempt(now: Situation, status: AttemptStatus) -> Verdict:
 
 
 def on_update_rollout(now: Situation, status: RolloutStatus) -> Verdict:
-    """An administrator says where the rollout stands: it may be cancelled, ended, requeued or reopened.
-
-    Raises:
-        TransitionRefused: For `preparing` and `running`, which only an attempt brings about.
-    """
+    """An administrator says where the rollout stands; a live attempt ends unless the rollout is said to be at work."""
     if status is now.rollout:
         return _unchanged(now)
-    if status in (RolloutStatus.PREPARING, RolloutStatus.RUNNING):
-        raise TransitionRefused(f"a rollout becomes {status} by an attempt, not by being told: use StartAttempt")
-    return replace(on_superseded(now), rollout=status)
+    at_work = status in (RolloutStatus.PREPARING, RolloutStatus.RUNNING)
+    return replace(_unchanged(now) if at_work else on_superseded(now), rollout=status)
+
+
+def is_held(now: Situation) -> bool:
+    """Whether the attempt is its worker's still: alive, or silent and to be revived by the next sign of life."""
+    alive = now.attempt.is_live or _is_revivable(now)
+    return now.is_latest and alive and not now.rollout.is_terminal
 
 
 def _require_holder(now: Situation) -> None:
@@ -165,9 +170,17 @@ def _ended(now: Situation, status: AttemptStatus) -> Verdict:
         return verdict
     if status in _ROLLOUT_OF_ATTEMPT:
         return replace(verdict, rollout=_ROLLOUT_OF_ATTEMPT[status])
+    kind = _FAILURE_OF_STATUS[status]
+    policy, failures = now.retry.policies.get(kind), now.failures.get(kind, 0)
     counted = now.sequence_id - now.redeliveries - now.releases
-    again = status in now.retry.retry_condition and counted < now.retry.max_attempts
-    return replace(verdict, rollout=RolloutStatus.REQUEUING if again else RolloutStatus.FAILED)
+    again = counted < now.retry.max_attempts and (
+        status in now.retry.retry_condition
+        if policy is None
+        else policy.max_retries is None or failures < policy.max_retries
+    )
+    if not again:
+        return replace(verdict, rollout=RolloutStatus.FAILED)
+    return replace(verdict, rollout=RolloutStatus.REQUEUING, backoff=policy.backoff(failures) if policy else 0)
 
 
 def _lost(now: Situation, status: AttemptStatus) -> Verdict:
@@ -177,7 +190,9 @@ def _lost(now: Situation, status: AttemptStatus) -> Verdict:
         return verdict
     if now.redeliveries >= now.retry.max_redeliveries:
         return replace(verdict, rollout=RolloutStatus.FAILED)
-    return Verdict(RolloutStatus.REQUEUING, status, now.redeliveries + 1, lost=True)
+    policy = now.retry.policies.get(FailureKind.INFRASTRUCTURE)
+    backoff = policy.backoff(now.redeliveries) if policy else 0
+    return Verdict(RolloutStatus.REQUEUING, status, now.redeliveries + 1, lost=True, backoff=backoff)
 
 
 def _unchanged(now: Situation) -> Verdict:

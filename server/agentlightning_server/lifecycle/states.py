@@ -1,6 +1,7 @@
 """The words the rules speak: statuses, outcomes, and what a rule looks at and says. Knows no storage and no wire."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -58,11 +59,27 @@ _TERMINAL_ROLLOUT = frozenset({RolloutStatus.SUCCEEDED, RolloutStatus.FAILED, Ro
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
+    """How often and how soon another attempt is made after one kind of failure. Times are of any one unit."""
+
+    max_retries: int | None = None
+    initial_backoff: int = 0
+    backoff_multiplier: float = 2.0
+    max_backoff: int = 0
+
+    def backoff(self, retries: int) -> int:
+        """The pause after so many retries."""
+        # The exponent is bounded because floats are; a pause of a billion times the first is the longest anyway.
+        return int(min(self.max_backoff, self.initial_backoff * self.backoff_multiplier ** min(retries, 30)))
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRules:
     """When another attempt is made."""
 
     max_attempts: int = 1
     retry_condition: frozenset[AttemptStatus] = frozenset()
     max_redeliveries: int = 3
+    policies: Mapping[FailureKind, RetryPolicy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +96,9 @@ class Situation:
     """Attempts of the rollout that were given back unstarted."""
     lost: bool = False
     """The attempt itself is one of the lost: its lease expired, or its worker blamed the infrastructure."""
-    retry: RetryPolicy = RetryPolicy()
+    failures: Mapping[FailureKind, int] = field(default_factory=dict)
+    """Earlier attempts of the rollout by how they failed, the lost not counted."""
+    retry: RetryRules = RetryRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,8 @@ class Verdict:
     attempt: AttemptStatus
     redeliveries: int
     lost: bool = False
+    backoff: int = 0
+    """How long the rollout waits in its queue before it may be claimed."""
 
 
 class Refused(Exception):
@@ -102,7 +123,3 @@ class Superseded(Refused):
 
 class Ended(Refused):
     """The attempt has ended."""
-
-
-class TransitionRefused(Refused):
-    """There is no way from this status to that one."""

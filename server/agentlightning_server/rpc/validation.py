@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from agentlightning.v1.attempt_pb2 import AttemptStatus
+from agentlightning.v1.attempt_pb2 import AttemptStatus, FailureKind
 from agentlightning.v1.resources_pb2 import Resources
-from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig, RolloutMode
+from agentlightning.v1.rollout_pb2 import RetryPolicy, Rollout, RolloutConfig, RolloutMode
 from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -147,6 +147,31 @@ def _check_config(field: str, config: RolloutConfig) -> None:
         if status not in _RETRYABLE:
             name = AttemptStatus.Name(status)
             raise FieldInvalidError(f"{field}.retry_condition", name, "some of failed, timeout, unresponsive")
+    kinds = [policy.kind for policy in config.retry_policies]
+    for number, policy in enumerate(config.retry_policies):
+        at = f"{field}.retry_policies[{number}]"
+        _check_retry_policy(at, policy, config.max_attempts)
+        if kinds.count(policy.kind) > 1:
+            raise FieldInvalidError(f"{at}.kind", FailureKind.Name(policy.kind), "a kind that the others do not have")
+
+
+def _check_retry_policy(field: str, policy: RetryPolicy, max_attempts: int) -> None:
+    check_enum(f"{field}.kind", policy.kind, FailureKind)
+    kind = FailureKind.Name(policy.kind)
+    if policy.kind == FailureKind.FAILURE_KIND_CANCELLED:
+        raise FieldInvalidError(f"{field}.kind", kind, "agent, infrastructure, timeout or unresponsive")
+    if policy.kind == FailureKind.FAILURE_KIND_INFRASTRUCTURE:
+        if policy.HasField("max_retries"):
+            raise FieldInvalidError(f"{field}.max_retries", policy.max_retries, "nothing: max_redeliveries limits it")
+    elif max_attempts <= 1 and not (policy.HasField("max_retries") and policy.max_retries == 0):
+        expected = f"2 or more, as {field} asks for another attempt"
+        raise FieldInvalidError(f"{field.rpartition('.')[0]}.max_attempts", max_attempts or 1, expected)
+    check_size(f"{field}.max_retries", policy.max_retries, 1000)
+    for name in ("initial_backoff", "max_backoff"):
+        if policy.HasField(name):
+            positive(f"{field}.{name}", getattr(policy, name))
+    if policy.backoff_multiplier and not 1 <= policy.backoff_multiplier <= 10:
+        raise FieldInvalidError(f"{field}.backoff_multiplier", policy.backoff_multiplier, "1 to 10")
 
 
 def _check_attribute(attribute: Attribute) -> None:

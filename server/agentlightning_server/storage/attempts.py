@@ -43,13 +43,16 @@ from agentlightning_server.storage.rows import (
 from agentlightning_server.storage.transaction import Reading, Transaction
 from agentlightning_server.storage.verdicts import (
     Pair,
+    announce_back_off,
     announce_deadline,
     apply,
     apply_attempt,
     apply_rollout,
     cancelled,
     deadline_of,
+    end_back_off,
     find,
+    note_lost,
     settled,
 )
 
@@ -61,8 +64,7 @@ def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int 
     if (rollout := tx.one("rollout", rollout_id=rollout_id)) is None:
         raise rollout_not_found(rollout_id)
     if rollout["latest_attempt_id"] is not None:
-        before = find(tx, rollout_id, "latest")
-        apply(tx, before, rules.on_superseded(before.now), cancelled("another attempt was started"))
+        _supersede(tx, find(tx, rollout_id, "latest"))
     attempt_id = "at-" + secrets.token_hex(8)
     revision = tx.next_revision()
     count = tx.one("start_rollout_attempt", rollout_id=rollout_id, attempt_id=attempt_id, revision=revision)
@@ -77,6 +79,8 @@ def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int 
         lease_duration=lease_duration,
         revision=revision,
     )
+    tx.run("count_attempt")
+    tx.notices.events["started"] += 1
     pair = find(tx, rollout_id, attempt_id)
     announce_deadline(tx, pair)
     workers.follow_attempt(tx, worker_id, rollout_id, attempt_id, AttemptStatus.PREPARING)
@@ -131,7 +135,7 @@ def release(tx: Transaction, ref: AttemptRef) -> bool:
         verdict = rules.on_release(pair.now)
     except (StoreError, Refused):
         return False
-    apply(tx, pair, verdict, cancelled("released before it began"), released=True)
+    apply(tx, pair, verdict, cancelled("released before it began"), by_holder=True, released=True)
     return True
 
 
@@ -145,17 +149,22 @@ def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
     failure = request.failure if request.HasField("failure") else None
     if not _is_repeat(pair, failure):
         verdict = _completed(pair, None if failure is None else failure_kind(failure.kind))
-        for span in request.spans:
-            spans.add(tx, span)
+        spans.add_all(tx, request.spans)
         tx.run("set_lost_span_count", attempt_id=request.attempt_id, lost_span_count=request.lost_span_count)
-        apply(tx, pair, verdict, failure)
+        apply(tx, pair, verdict, failure, by_holder=True)
     row = tx.one("rollout", rollout_id=request.rollout_id)
     assert row is not None
     return rollout_message(row)
 
 
 def expire(tx: Transaction, rollout_id: str, attempt_id: str) -> None:
-    """Look whether an attempt has run out of time, and have the rule of that deadline speak."""
+    """Look whether an attempt has run out of time, and have the rule of that deadline speak.
+
+    Without an attempt it is the rollout's back-off that may be over.
+    """
+    if not attempt_id:
+        end_back_off(tx, rollout_id)
+        return
     try:
         pair = find(tx, rollout_id, attempt_id)
     except StoreError:
@@ -175,6 +184,8 @@ def resume(tx: Transaction) -> None:
     tx.run("renew_leases", now=tx.now)
     for row in tx.all("live_attempts"):
         announce_deadline(tx, find(tx, row["rollout_id"], row["attempt_id"]))
+    for row in tx.all("backed_off"):
+        announce_back_off(tx, row["rollout_id"], row["available_time"])
 
 
 def cancel(tx: Transaction, rollout_id: str) -> None:
@@ -183,11 +194,7 @@ def cancel(tx: Transaction, rollout_id: str) -> None:
 
 
 def set_rollout_status(tx: Transaction, rollout_id: str, status: RolloutStatus) -> None:
-    """Say where a rollout stands, as an administrator.
-
-    Raises:
-        StoreError: There is no way there.
-    """
+    """Say where a rollout stands, as an administrator."""
     _with_rollout(tx, rollout_id, status, f"the rollout was set to {status}")
 
 
@@ -207,6 +214,10 @@ def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
         metadata_json=asked.metadata_json if "metadata_json" in paths else pair.attempt["metadata_json"],
         revision=tx.next_revision(),
     )
+    if pair.now.is_latest:
+        tx.run("set_rollout_revision", rollout_id=asked.rollout_id, revision=tx.next_revision())
+    if "worker_id" in paths:
+        _reassign(tx, pair, asked.worker_id)
     pair = find(tx, asked.rollout_id, attempt_id)
     if "status" in paths:
         failure = asked.failure if asked.HasField("failure") else None
@@ -225,7 +236,7 @@ def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Res
         except StoreError as error:
             results.append(spans.rejected(error))
             continue
-        results.append(spans.add(tx, span))
+        results += spans.add_all(tx, [span])
         if not results[-1].duplicate:
             heard_of[ids] = pair
     for pair in heard_of.values():
@@ -243,20 +254,26 @@ def _with_rollout(tx: Transaction, rollout_id: str, status: RolloutStatus, why: 
     # A rollout nobody has claimed has no attempt: the rules then look at one that is long over.
     pair = None if attempt_id is None else find(tx, rollout_id, attempt_id)
     before = pair.now if pair else Situation(RolloutStatus(rollout["status"]), AttemptStatus.CANCELLED)
-    try:
-        verdict = (
-            rules.on_cancel(before) if status is RolloutStatus.CANCELLED else rules.on_update_rollout(before, status)
-        )
-    except Refused as refusal:
-        raise StoreError(
-            ErrorReason.ERROR_REASON_TRANSITION_REFUSED,
-            str(refusal),
-            rollout_id=rollout_id,
-            **{"from": rollout["status"], "to": status},
-        ) from refusal
-    if pair is not None:
-        apply_attempt(tx, pair, verdict, cancelled(why))
-    apply_rollout(tx, rollout, verdict)
+    verdict = rules.on_cancel(before) if status is RolloutStatus.CANCELLED else rules.on_update_rollout(before, status)
+    if pair is None:
+        apply_rollout(tx, rollout, verdict)
+    else:
+        apply(tx, pair, verdict, cancelled(why))
+
+
+def _reassign(tx: Transaction, pair: Pair, worker_id: str) -> None:
+    ids = pair.attempt["rollout_id"], pair.attempt["attempt_id"]
+    if pair.attempt["worker_id"] != worker_id:
+        workers.follow_attempt(tx, pair.attempt["worker_id"], *ids, AttemptStatus.CANCELLED)
+    workers.follow_attempt(tx, worker_id, *ids, pair.now.attempt)
+
+
+def _supersede(tx: Transaction, before: Pair) -> None:
+    verdict = rules.on_superseded(before.now)
+    if rules.is_held(before.now):
+        note_lost(tx, before, verdict.attempt, superseded=True)
+    # The rollout itself moves with the attempt that comes.
+    apply_attempt(tx, before, verdict, cancelled("another attempt was started"))
 
 
 def _completed(pair: Pair, kind: FailureKind | None) -> Verdict:

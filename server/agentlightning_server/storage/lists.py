@@ -24,10 +24,10 @@ from agentlightning.v1.store_service_pb2 import (
     ListSpansRequest,
     ListWorkersRequest,
 )
-from agentlightning.v1.worker_pb2 import Worker, WorkerStatus
+from agentlightning.v1.worker_pb2 import Worker
 
 from agentlightning_server.errors import FieldInvalidError, StoreError
-from agentlightning_server.storage.rows import attempt_message, rollout_message, rollout_status
+from agentlightning_server.storage.rows import attempt_message, rollout_message, rollout_status, worker_message
 from agentlightning_server.storage.transaction import Reading
 
 DEFAULT_PAGE = 100
@@ -162,11 +162,9 @@ def runs(tx: Reading, request: ListRunsRequest) -> tuple[list[Run], str]:
 
 def workers(tx: Reading, request: ListWorkersRequest) -> tuple[list[Worker], str]:
     """A page of workers by name."""
-    query = _Query("worker", "workers", ("worker_id",))
-    if request.status != WorkerStatus.WORKER_STATUS_UNSPECIFIED:
-        query.where("status = ?", request.status)
+    query = _Query("*", "workers", ("worker_id",))
     rows, token = query.page(tx, request.page_size, request.page_token)
-    return [Worker.FromString(row[0]) for row in rows], token
+    return [worker_message(row) for row in rows], token
 
 
 def _order(order_by: str) -> tuple[str, bool]:

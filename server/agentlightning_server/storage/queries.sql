@@ -9,12 +9,12 @@ SELECT revision FROM store;
 -- name: insert_rollout
 INSERT INTO rollouts (
   rollout_id, run_id, queue, priority, queue_position, status, mode, input_json, resources_id, resources_version,
-  timeout, unresponsive_timeout, max_attempts, retry_condition, max_redeliveries, metadata_json, labels_json,
-  create_time, revision
+  timeout, unresponsive_timeout, max_attempts, retry_condition, max_redeliveries, retry_policies, metadata_json,
+  labels_json, create_time, revision
 ) VALUES (
   :rollout_id, :run_id, :queue, :priority, :revision, 'queuing', :mode, :input_json, :resources_id, :resources_version,
-  :timeout, :unresponsive_timeout, :max_attempts, :retry_condition, :max_redeliveries, :metadata_json, :labels_json,
-  :now, :revision
+  :timeout, :unresponsive_timeout, :max_attempts, :retry_condition, :max_redeliveries, :retry_policies,
+  :metadata_json, :labels_json, :now, :revision
 );
 
 -- name: rollout
@@ -25,7 +25,7 @@ SELECT * FROM rollouts_with_attempt WHERE rollout_id IN (SELECT value FROM json_
 
 -- name: queued_rollouts
 SELECT rollout_id, run_id, resources_id, resources_version FROM rollouts
-WHERE queue = :queue AND status IN ('queuing', 'requeuing')
+WHERE queue = :queue AND status IN ('queuing', 'requeuing') AND available_time IS NULL
 ORDER BY priority DESC, queue_position
 LIMIT :limit;
 
@@ -35,6 +35,7 @@ UPDATE rollouts SET
   redelivery_count = :redelivery_count,
   release_count = :release_count,
   queue_position = :queue_position,
+  available_time = :available_time,
   end_time = :end_time,
   end_revision = :end_revision,
   revision = :revision
@@ -45,6 +46,8 @@ UPDATE rollouts SET
   status = 'preparing',
   attempt_count = attempt_count + 1,
   latest_attempt_id = :attempt_id,
+  available_time = NULL,
+  final_reward = NULL,
   end_time = NULL,
   end_revision = NULL,
   revision = :revision
@@ -58,9 +61,24 @@ UPDATE rollouts SET resources_id = :resources_id, resources_version = :version W
 UPDATE rollouts SET
   mode = :mode, input_json = :input_json, resources_id = :resources_id, resources_version = :resources_version,
   timeout = :timeout, unresponsive_timeout = :unresponsive_timeout, max_attempts = :max_attempts,
-  retry_condition = :retry_condition, max_redeliveries = :max_redeliveries, metadata_json = :metadata_json,
-  labels_json = :labels_json, revision = :revision
+  retry_condition = :retry_condition, max_redeliveries = :max_redeliveries, retry_policies = :retry_policies,
+  metadata_json = :metadata_json, labels_json = :labels_json, revision = :revision
 WHERE rollout_id = :rollout_id;
+
+-- name: set_rollout_revision
+UPDATE rollouts SET revision = :revision WHERE rollout_id = :rollout_id;
+
+-- name: set_rollout_reward
+UPDATE rollouts SET final_reward = :reward, revision = :revision
+WHERE rollout_id = :rollout_id AND latest_attempt_id = :attempt_id;
+
+-- name: end_back_off
+UPDATE rollouts SET available_time = NULL, revision = :revision
+WHERE rollout_id = :rollout_id AND available_time <= :now
+RETURNING queue;
+
+-- name: backed_off
+SELECT rollout_id, available_time FROM rollouts WHERE available_time IS NOT NULL;
 
 -- name: insert_attempt
 INSERT INTO attempts (
@@ -69,6 +87,15 @@ INSERT INTO attempts (
   :attempt_id, :rollout_id, :sequence_id, 'preparing', :worker_id, :now, :lease_duration, :now + :lease_duration,
   :revision
 );
+
+-- name: count_attempt
+UPDATE store SET attempt_count = attempt_count + 1;
+
+-- name: earlier_failures
+SELECT status, count(*) AS count FROM attempts
+WHERE rollout_id = :rollout_id AND sequence_id < :sequence_id AND lost = 0
+  AND status IN ('failed', 'timeout', 'unresponsive')
+GROUP BY status;
 
 -- name: attempt
 SELECT * FROM attempts WHERE attempt_id = :attempt_id AND rollout_id = :rollout_id;
@@ -85,7 +112,7 @@ WHERE attempt_id = :attempt_id
 RETURNING lease_expire_time;
 
 -- name: set_attempt_reward
-UPDATE attempts SET final_reward = :reward, reward_sequence_id = :sequence_id
+UPDATE attempts SET final_reward = :reward, reward_sequence_id = :sequence_id, revision = :revision
 WHERE attempt_id = :attempt_id AND reward_sequence_id <= :sequence_id;
 
 -- name: set_lost_span_count
@@ -117,22 +144,27 @@ ON CONFLICT (rollout_id) DO UPDATE SET last_sequence_id = max(last_sequence_id, 
 SELECT last_sequence_id FROM span_sequences WHERE rollout_id = :rollout_id;
 
 -- name: insert_span
-INSERT INTO spans (rollout_id, attempt_id, span_id, sequence_id, name, span)
-VALUES (:rollout_id, :attempt_id, :span_id, :sequence_id, :name, :span)
-ON CONFLICT (attempt_id, span_id) DO NOTHING;
+INSERT INTO spans (
+  rollout_id, attempt_id, span_id, sequence_id, trace_id, parent_span_id, name, start_time, end_time, span
+) VALUES (
+  :rollout_id, :attempt_id, :span_id, :sequence_id, :trace_id, :parent_span_id, :name, :start_time, :end_time, :span
+);
+
+-- name: count_spans
+UPDATE store SET span_count = span_count + :count;
 
 -- name: span_sequence
 SELECT sequence_id FROM spans WHERE attempt_id = :attempt_id AND span_id = :span_id;
 
 -- name: insert_resources
-INSERT INTO resources (revision, resources_id, version, run_id, resources)
-VALUES (:revision, :resources_id, :version, :run_id, :resources);
+INSERT INTO resources (revision, resources_id, version, run_id, create_time, update_time, resources)
+VALUES (:revision, :resources_id, :version, :run_id, :create_time, :now, :resources);
 
 -- name: resources_version
 SELECT resources FROM resources WHERE resources_id = :resources_id AND version = :version;
 
 -- name: resources_last_version
-SELECT resources FROM resources WHERE resources_id = :resources_id ORDER BY version DESC LIMIT 1;
+SELECT resources, create_time FROM resources WHERE resources_id = :resources_id ORDER BY version DESC LIMIT 1;
 
 -- name: resources_latest
 SELECT resources FROM resources ORDER BY revision DESC LIMIT 1;
@@ -141,20 +173,38 @@ SELECT resources FROM resources ORDER BY revision DESC LIMIT 1;
 SELECT resources FROM resources WHERE run_id = :run_id ORDER BY revision DESC LIMIT 1;
 
 -- name: insert_run
-INSERT INTO runs (run_id, status, run) VALUES (:run_id, :status, :run);
+INSERT INTO runs (run_id, queue, algorithm, status, revision, run)
+VALUES (:run_id, :queue, :algorithm, :status, :revision, :run);
 
 -- name: run
 SELECT run FROM runs WHERE run_id = :run_id;
 
 -- name: update_run
-UPDATE runs SET status = :status, run = :run WHERE run_id = :run_id;
+UPDATE runs SET status = :status, revision = :revision, run = :run WHERE run_id = :run_id;
 
 -- name: worker
-SELECT worker FROM workers WHERE worker_id = :worker_id;
+SELECT * FROM workers WHERE worker_id = :worker_id;
 
--- name: put_worker
-INSERT INTO workers (worker_id, status, worker) VALUES (:worker_id, :status, :worker)
-ON CONFLICT (worker_id) DO UPDATE SET status = :status, worker = :worker;
+-- name: add_worker
+INSERT INTO workers (worker_id, revision) VALUES (:worker_id, :revision);
+
+-- name: set_worker_heartbeat
+UPDATE workers SET last_heartbeat_time = :now, heartbeat_stats_json = coalesce(:stats_json, heartbeat_stats_json)
+WHERE worker_id = :worker_id;
+
+-- name: set_worker_dequeue_time
+UPDATE workers SET last_dequeue_time = :now WHERE worker_id = :worker_id;
+
+-- name: set_worker_busy
+UPDATE workers SET
+  status = 'busy', last_busy_time = :now, current_rollout_id = :rollout_id, current_attempt_id = :attempt_id,
+  revision = :revision
+WHERE worker_id = :worker_id;
+
+-- name: set_worker_free
+UPDATE workers SET
+  status = :status, last_idle_time = :now, current_rollout_id = '', current_attempt_id = '', revision = :revision
+WHERE worker_id = :worker_id;
 
 -- name: request
 SELECT digest, answer FROM requests WHERE request_id = :request_id AND expire_time > :now;
@@ -169,12 +219,21 @@ DELETE FROM requests WHERE request_id IN (
 );
 
 -- name: count_rollouts
-SELECT status, count(*) FROM rollouts GROUP BY status;
+SELECT queue, status, count FROM rollout_counts WHERE count > 0 ORDER BY queue, status;
 
--- name: count_queues
-SELECT queue, count(*), min(create_time) FROM rollouts WHERE status IN ('queuing', 'requeuing') GROUP BY queue;
+-- name: oldest_queued
+SELECT min(create_time) AS create_time FROM rollouts WHERE queue = :queue AND status IN ('queuing', 'requeuing');
+
+-- name: count_leases
+SELECT worker_id, count(*) AS count, min(lease_expire_time) AS first_lease_expire_time
+FROM attempts WHERE status IN ('preparing', 'running')
+GROUP BY worker_id;
 
 -- name: count_others
 SELECT
-  (SELECT count(*) FROM attempts), (SELECT count(*) FROM spans),
-  (SELECT count(DISTINCT resources_id) FROM resources), (SELECT count(*) FROM workers), (SELECT count(*) FROM runs);
+  attempt_count, span_count, revision,
+  (SELECT count(*) FROM resources WHERE version = 1) AS resources_count,
+  (SELECT count(*) FROM workers) AS worker_count,
+  (SELECT count(*) FROM runs) AS run_count,
+  (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size) AS database_bytes
+FROM store;

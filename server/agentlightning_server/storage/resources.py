@@ -14,23 +14,22 @@ def put(tx: Transaction, new: Resources) -> Resources:
     """Write the next version of resources, under a new id when none is given."""
     resources_id = new.resources_id or "rs-" + secrets.token_hex(6)
     before = tx.one("resources_last_version", resources_id=resources_id)
+    create_time = tx.now if before is None else before["create_time"]
     written = Resources()
     written.CopyFrom(new)
     written.resources_id = resources_id
-    written.version = 1
+    written.version = 1 if before is None else Resources.FromString(before["resources"]).version + 1
     written.revision = tx.next_revision()
-    written.create_time.CopyFrom(timestamp(tx.now))
+    written.create_time.CopyFrom(timestamp(create_time))
     written.update_time.CopyFrom(timestamp(tx.now))
-    if before is not None:
-        last = Resources.FromString(before[0])
-        written.version = last.version + 1
-        written.create_time.CopyFrom(last.create_time)
     tx.run(
         "insert_resources",
         revision=written.revision,
         resources_id=resources_id,
         version=written.version,
         run_id=written.run_id,
+        create_time=create_time,
+        now=tx.now,
         resources=written.SerializeToString(),
     )
     return written

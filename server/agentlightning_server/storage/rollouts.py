@@ -96,6 +96,7 @@ def _insert(tx: Transaction, new: Rollout, *, queued: bool) -> Rollout:
         now=tx.now,
         **columns,
     )
+    tx.notices.events["created"] += 1
     if queued:
         tx.notices.queued[queue] += 1
     return get(tx, rollout_id)

@@ -2,19 +2,31 @@
 
 import json
 import sqlite3
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agentlightning.v1.attempt_pb2 import Attempt, Failure
 from agentlightning.v1.attempt_pb2 import AttemptStatus as ProtoAttemptStatus
 from agentlightning.v1.attempt_pb2 import FailureKind as ProtoFailureKind
+from agentlightning.v1.rollout_pb2 import RetryPolicy as ProtoRetryPolicy
 from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig
 from agentlightning.v1.rollout_pb2 import RolloutStatus as ProtoRolloutStatus
+from agentlightning.v1.worker_pb2 import Worker, WorkerStatus
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from agentlightning_server.lifecycle.states import AttemptStatus, FailureKind, RetryPolicy, RolloutStatus, Situation
+from agentlightning_server.lifecycle.states import (
+    AttemptStatus,
+    FailureKind,
+    RetryPolicy,
+    RetryRules,
+    RolloutStatus,
+    Situation,
+)
 
 DEFAULT_MAX_REDELIVERIES = 3
+DEFAULT_BACKOFF_MULTIPLIER = 2.0
+DEFAULT_MAX_BACKOFF = 300_000_000  # microseconds
 _MICRO = 1_000_000
 
 
@@ -26,6 +38,11 @@ def timestamp(micros: int) -> Timestamp:
 def micros(time: Timestamp | Duration) -> int:
     """A message as microseconds."""
     return time.seconds * _MICRO + time.nanos // 1000
+
+
+def nanos(time: Timestamp) -> int:
+    """A message as nanoseconds."""
+    return time.seconds * 1_000_000_000 + time.nanos
 
 
 def duration(micros: int) -> Duration:
@@ -81,6 +98,7 @@ def input_columns(rollout: Rollout) -> dict[str, Any]:
         "max_redeliveries": config.max_redeliveries
         if config.HasField("max_redeliveries")
         else DEFAULT_MAX_REDELIVERIES,
+        "retry_policies": RolloutConfig(retry_policies=config.retry_policies).SerializeToString() or None,
         "metadata_json": rollout.metadata_json,
         "labels_json": json.dumps(dict(rollout.labels), sort_keys=True),
     }
@@ -106,6 +124,7 @@ def rollout_message(row: sqlite3.Row) -> Rollout:
         attempt_count=row["attempt_count"],
         redelivery_count=row["redelivery_count"],
         revision=row["revision"],
+        available_time=None if row["available_time"] is None else timestamp(row["available_time"]),
     )
     if row["a_attempt_id"] is not None:
         message.latest_attempt.CopyFrom(attempt_message(row, prefix="a_"))
@@ -136,8 +155,28 @@ def attempt_message(row: sqlite3.Row, prefix: str = "") -> Attempt:
     )
 
 
-def situation(rollout: sqlite3.Row, attempt: sqlite3.Row) -> Situation:
-    """What the rules look at: a row of `rollouts_with_attempt` and one of `attempts`."""
+def worker_message(row: sqlite3.Row) -> Worker:
+    """A row of `workers` as a message."""
+
+    def at(column: str) -> Timestamp | None:
+        return None if row[column] is None else timestamp(row[column])
+
+    return Worker(
+        worker_id=row["worker_id"],
+        status=WorkerStatus.Value(f"WORKER_STATUS_{row['status'].upper()}"),
+        heartbeat_stats_json=row["heartbeat_stats_json"],
+        last_heartbeat_time=at("last_heartbeat_time"),
+        last_dequeue_time=at("last_dequeue_time"),
+        last_busy_time=at("last_busy_time"),
+        last_idle_time=at("last_idle_time"),
+        current_rollout_id=row["current_rollout_id"],
+        current_attempt_id=row["current_attempt_id"],
+        revision=row["revision"],
+    )
+
+
+def situation(rollout: sqlite3.Row, attempt: sqlite3.Row, failures: Mapping[FailureKind, int]) -> Situation:
+    """What the rules look at: a row of `rollouts_with_attempt`, one of `attempts`, and how earlier ones failed."""
     return Situation(
         rollout=RolloutStatus(rollout["status"]),
         attempt=AttemptStatus(attempt["status"]),
@@ -146,11 +185,27 @@ def situation(rollout: sqlite3.Row, attempt: sqlite3.Row) -> Situation:
         redeliveries=rollout["redelivery_count"],
         releases=rollout["release_count"],
         lost=bool(attempt["lost"]),
-        retry=RetryPolicy(
+        failures=failures,
+        retry=RetryRules(
             max_attempts=rollout["max_attempts"],
             retry_condition=frozenset(map(AttemptStatus, rollout["retry_condition"].split())),
             max_redeliveries=rollout["max_redeliveries"],
+            policies={failure_kind(policy.kind): _retry_policy(policy) for policy in _retry_policies(rollout)},
         ),
+    )
+
+
+def _retry_policies(row: sqlite3.Row) -> Iterable[ProtoRetryPolicy]:
+    stored = row["retry_policies"]
+    return () if stored is None else RolloutConfig.FromString(stored).retry_policies
+
+
+def _retry_policy(policy: ProtoRetryPolicy) -> RetryPolicy:
+    return RetryPolicy(
+        max_retries=policy.max_retries if policy.HasField("max_retries") else None,
+        initial_backoff=micros(policy.initial_backoff),
+        backoff_multiplier=policy.backoff_multiplier or DEFAULT_BACKOFF_MULTIPLIER,
+        max_backoff=micros(policy.max_backoff) if policy.HasField("max_backoff") else DEFAULT_MAX_BACKOFF,
     )
 
 
@@ -161,4 +216,5 @@ def _config(row: sqlite3.Row) -> RolloutConfig:
         max_attempts=row["max_attempts"],
         retry_condition=[proto_attempt_status(status) for status in row["retry_condition"].split()],
         max_redeliveries=row["max_redeliveries"],
+        retry_policies=_retry_policies(row),
     )

@@ -21,7 +21,15 @@ def create(tx: Transaction, new: Run) -> Run:
     run.create_time.CopyFrom(timestamp(tx.now))
     run.ClearField("end_time")
     run.revision = tx.next_revision()
-    tx.run("insert_run", run_id=run.run_id, status=run.status, run=run.SerializeToString())
+    tx.run(
+        "insert_run",
+        run_id=run.run_id,
+        queue=run.queue,
+        algorithm=run.algorithm,
+        status=run.status,
+        revision=run.revision,
+        run=run.SerializeToString(),
+    )
     return run
 
 
@@ -57,5 +65,5 @@ def update(tx: Transaction, request: UpdateRunRequest) -> Run:
         if run.status != RunStatus.RUN_STATUS_RUNNING:
             run.end_time.CopyFrom(timestamp(tx.now))
     run.revision = tx.next_revision()
-    tx.run("update_run", run_id=run.run_id, status=run.status, run=run.SerializeToString())
+    tx.run("update_run", run_id=run.run_id, status=run.status, revision=run.revision, run=run.SerializeToString())
     return run

@@ -1,6 +1,7 @@
 """Spans: stored once each and numbered; a reward among them becomes its attempt's. Knows no rule."""
 
 import math
+from collections.abc import Iterable
 
 from agentlightning.semconv import PRIMARY_REWARD_VALUE
 from agentlightning.v1.error_reason_pb2 import ErrorReason
@@ -8,11 +9,20 @@ from agentlightning.v1.span_pb2 import Span
 from agentlightning.v1.store_service_pb2 import AddSpansResponse
 
 from agentlightning_server.errors import StoreError
+from agentlightning_server.storage.rows import nanos
 from agentlightning_server.storage.transaction import Transaction
 
 
-def add(tx: Transaction, span: Span) -> AddSpansResponse.Result:
-    """Store one span of an attempt that exists, numbering it if its maker did not."""
+def add_all(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Result]:
+    """Store spans of attempts that exist, numbering those that their makers did not."""
+    results = [_add(tx, span) for span in new]
+    if count := sum(not result.duplicate for result in results):
+        tx.run("count_spans", count=count)
+        tx.notices.events["spans"] += count
+    return results
+
+
+def _add(tx: Transaction, span: Span) -> AddSpansResponse.Result:
     known = tx.one("span_sequence", attempt_id=span.attempt_id, span_id=span.span_id)
     if known is not None:
         return AddSpansResponse.Result(sequence_id=known[0], duplicate=True)
@@ -26,11 +36,15 @@ def add(tx: Transaction, span: Span) -> AddSpansResponse.Result:
         attempt_id=span.attempt_id,
         span_id=span.span_id,
         sequence_id=span.sequence_id,
+        trace_id=span.trace_id,
+        parent_span_id=span.parent_span_id,
         name=span.name,
+        start_time=nanos(span.start_time) if span.HasField("start_time") else None,
+        end_time=nanos(span.end_time) if span.HasField("end_time") else None,
         span=span.SerializeToString(),
     )
     if (reward := _reward(span)) is not None:
-        tx.run("set_attempt_reward", attempt_id=span.attempt_id, reward=reward, sequence_id=span.sequence_id)
+        _set_reward(tx, span, reward)
     return AddSpansResponse.Result(sequence_id=span.sequence_id)
 
 
@@ -45,6 +59,12 @@ def rejected(error: StoreError) -> AddSpansResponse.Result:
     """The answer for a span that was not stored."""
     reason = ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
     return AddSpansResponse.Result(error_reason=reason, error_message=str(error))
+
+
+def _set_reward(tx: Transaction, span: Span, reward: float) -> None:
+    ids = {"attempt_id": span.attempt_id, "reward": reward, "revision": tx.next_revision()}
+    if tx.run("set_attempt_reward", sequence_id=span.sequence_id, **ids):
+        tx.run("set_rollout_reward", rollout_id=span.rollout_id, **ids)
 
 
 def _reward(span: Span) -> float | None:

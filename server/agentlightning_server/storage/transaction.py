@@ -3,9 +3,19 @@
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from agentlightning_server.lifecycle.states import AttemptStatus
 from agentlightning_server.storage.queries import queries
+
+
+class LostAttempt(NamedTuple):
+    """An attempt that is no longer its worker's, and where it stands."""
+
+    rollout_id: str
+    attempt_id: str
+    status: AttemptStatus
+    superseded: bool
 
 
 @dataclass(slots=True)
@@ -17,13 +27,25 @@ class Notices:
     ended: list[str] = field(default_factory=list)
     """Rollouts that became terminal."""
     deadlines: list[tuple[int, str, str]] = field(default_factory=list)
-    """When to look at which rollout and attempt again."""
+    """When to look at which rollout and attempt again; without an attempt, at a rollout whose back-off is over."""
+    lost: list[LostAttempt] = field(default_factory=list)
+    """Attempts that were taken from their workers."""
+    given_up: list[str] = field(default_factory=list)
+    """Attempts that their workers completed or released."""
+    events: Counter[str] = field(default_factory=Counter)
+    """What happened how often: `created` rollouts, `started` attempts, `ended` rollouts, `spans`."""
+    revision: int = 0
+    """The last revision made; 0 when nothing changed that has one."""
 
     def add(self, other: "Notices") -> None:
         """Take over another's notices."""
         self.queued.update(other.queued)
         self.ended += other.ended
         self.deadlines += other.deadlines
+        self.lost += other.lost
+        self.given_up += other.given_up
+        self.events.update(other.events)
+        self.revision = max(self.revision, other.revision)
 
 
 class Reading:
@@ -60,4 +82,5 @@ class Transaction(Reading):
 
     def next_revision(self) -> int:
         """The revision of a change that is being made."""
-        return int(self.connection.execute(queries()["next_revision"]).fetchone()[0])
+        self.notices.revision = int(self.connection.execute(queries()["next_revision"]).fetchone()[0])
+        return self.notices.revision

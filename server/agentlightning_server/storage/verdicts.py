@@ -1,16 +1,23 @@
 """Finds an attempt with its rollout, and brings both to where a rule says they stand. Decides nothing."""
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agentlightning.v1.attempt_pb2 import Failure
 
 from agentlightning_server.errors import attempt_not_found, rollout_not_found
+from agentlightning_server.lifecycle import rules
 from agentlightning_server.lifecycle.deadlines import Deadline, next_deadline
-from agentlightning_server.lifecycle.states import AttemptStatus, FailureKind, Situation, Verdict
+from agentlightning_server.lifecycle.states import AttemptStatus, FailureKind, RolloutStatus, Situation, Verdict
 from agentlightning_server.storage import workers
 from agentlightning_server.storage.rows import failure_kind, proto_failure_kind, situation
-from agentlightning_server.storage.transaction import Reading, Transaction
+from agentlightning_server.storage.transaction import LostAttempt, Reading, Transaction
+
+_FAILURE_OF_STATUS = {
+    AttemptStatus.FAILED: FailureKind.AGENT,
+    AttemptStatus.TIMEOUT: FailureKind.TIMEOUT,
+    AttemptStatus.UNRESPONSIVE: FailureKind.UNRESPONSIVE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +26,8 @@ class Pair:
 
     rollout: sqlite3.Row
     attempt: sqlite3.Row
-
-    @property
-    def now(self) -> Situation:
-        """What the rules look at."""
-        return situation(self.rollout, self.attempt)
+    now: Situation
+    """What the rules look at."""
 
 
 def find(tx: Reading, rollout_id: str, attempt_id: str) -> Pair:
@@ -38,7 +42,8 @@ def find(tx: Reading, rollout_id: str, attempt_id: str) -> Pair:
         attempt_id = rollout["latest_attempt_id"] or attempt_id
     if (attempt := tx.one("attempt", rollout_id=rollout_id, attempt_id=attempt_id)) is None:
         raise attempt_not_found(rollout_id, attempt_id)
-    return Pair(rollout, attempt)
+    failures = {} if rollout["retry_policies"] is None else _earlier_failures(tx, attempt)
+    return Pair(rollout, attempt, situation(rollout, attempt, failures))
 
 
 def announce_deadline(tx: Transaction, pair: Pair) -> None:
@@ -69,19 +74,39 @@ def settled(failure: Failure) -> Failure:
 
 
 def apply(
-    tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None = None, *, released: bool = False
+    tx: Transaction,
+    pair: Pair,
+    verdict: Verdict,
+    failure: Failure | None = None,
+    *,
+    by_holder: bool = False,
+    released: bool = False,
 ) -> None:
-    """Bring a rollout and its attempt to where a rule says they stand."""
-    apply_attempt(tx, pair, verdict, failure)
+    """Bring a rollout and its attempt to where a rule says they stand, and note whom that takes the attempt from."""
+    changed = apply_attempt(tx, pair, verdict, failure)
     if pair.now.is_latest:
-        apply_rollout(tx, pair.rollout, verdict, released=released)
+        moved = apply_rollout(tx, pair.rollout, verdict, released=released)
+        if changed and not moved:
+            tx.run("set_rollout_revision", rollout_id=pair.rollout["rollout_id"], revision=tx.next_revision())
+    after = replace(pair.now, rollout=verdict.rollout, attempt=verdict.attempt)
+    if rules.is_held(pair.now) and not rules.is_held(after):
+        if by_holder:
+            tx.notices.given_up.append(pair.attempt["attempt_id"])
+        else:
+            note_lost(tx, pair, verdict.attempt)
 
 
-def apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None) -> None:
-    """Bring an attempt to where a rule says it stands, and its worker with it."""
+def note_lost(tx: Transaction, pair: Pair, status: AttemptStatus, *, superseded: bool = False) -> None:
+    """Have whoever holds an attempt told that it is no longer theirs."""
+    ids = pair.attempt["rollout_id"], pair.attempt["attempt_id"]
+    tx.notices.lost.append(LostAttempt(*ids, status, superseded))
+
+
+def apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None) -> bool:
+    """Bring an attempt to where a rule says it stands, and its worker with it; false when it stands there already."""
     before = AttemptStatus(pair.attempt["status"])
     if verdict.attempt is before:
-        return
+        return False
     attempt_id, worker_id = pair.attempt["attempt_id"], pair.attempt["worker_id"]
     is_live = verdict.attempt.is_live
     lease = pair.attempt["lease_duration"]
@@ -99,13 +124,15 @@ def apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failur
     workers.follow_attempt(tx, worker_id, pair.attempt["rollout_id"], attempt_id, verdict.attempt)
     if is_live and not before.is_live:
         announce_deadline(tx, find(tx, pair.attempt["rollout_id"], attempt_id))
+    return True
 
 
-def apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, released: bool = False) -> None:
-    """Bring a rollout to where a rule says it stands, and in or out of its queue."""
+def apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, released: bool = False) -> bool:
+    """Bring a rollout to where a rule says it stands, in or out of its queue; false when it stands there already."""
     status = verdict.rollout
     if status == rollout["status"] and verdict.redeliveries == rollout["redelivery_count"] and not released:
-        return
+        return False
+    available_time = tx.now + verdict.backoff if status is RolloutStatus.REQUEUING and verdict.backoff else None
     revision = tx.next_revision()
     ends = status.is_terminal
     tx.run(
@@ -115,16 +142,38 @@ def apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, re
         redelivery_count=verdict.redeliveries,
         release_count=rollout["release_count"] + released,
         queue_position=revision if status.is_queued and not released else rollout["queue_position"],
+        available_time=available_time,
         end_time=(rollout["end_time"] or tx.now) if ends else None,
         end_revision=revision if ends else None,
         revision=revision,
     )
     if ends:
         tx.notices.ended.append(rollout["rollout_id"])
-    if status.is_queued:
+        tx.notices.events["ended"] += not RolloutStatus(rollout["status"]).is_terminal
+    if available_time is not None:
+        announce_back_off(tx, rollout["rollout_id"], available_time)
+    elif status.is_queued:
         tx.notices.queued[rollout["queue"]] += 1
+    return True
+
+
+def announce_back_off(tx: Transaction, rollout_id: str, available_time: int) -> None:
+    """Have a rollout put at its queue's disposal when its back-off is over."""
+    tx.notices.deadlines.append((available_time, rollout_id, ""))
+
+
+def end_back_off(tx: Transaction, rollout_id: str) -> None:
+    """Put a rollout at its queue's disposal if its back-off is over."""
+    row = tx.one("end_back_off", rollout_id=rollout_id, now=tx.now, revision=tx.next_revision())
+    if row is not None:
+        tx.notices.queued[row["queue"]] += 1
 
 
 def cancelled(why: str) -> Failure:
     """Why an attempt ends that somebody ended from outside."""
     return Failure(kind=proto_failure_kind(FailureKind.CANCELLED), message=why)
+
+
+def _earlier_failures(tx: Reading, attempt: sqlite3.Row) -> dict[FailureKind, int]:
+    rows = tx.all("earlier_failures", rollout_id=attempt["rollout_id"], sequence_id=attempt["sequence_id"])
+    return {_FAILURE_OF_STATUS[AttemptStatus(row["status"])]: row["count"] for row in rows}

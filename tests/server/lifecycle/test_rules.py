@@ -1,6 +1,7 @@
 """The rules as tables: what arrives, where things stand, what becomes of them. DESIGN's table is the specification."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from agentlightning_server.lifecycle import rules
@@ -12,9 +13,9 @@ from agentlightning_server.lifecycle.states import (
     FailureKind,
     Refused,
     RetryPolicy,
+    RetryRules,
     Situation,
     Superseded,
-    TransitionRefused,
     Verdict,
 )
 from agentlightning_server.lifecycle.states import (
@@ -23,7 +24,7 @@ from agentlightning_server.lifecycle.states import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-RETRY_ONCE = RetryPolicy(max_attempts=2, retry_condition=frozenset({A.FAILED, A.TIMEOUT, A.UNRESPONSIVE}))
+RETRY_ONCE = RetryRules(max_attempts=2, retry_condition=frozenset({A.FAILED, A.TIMEOUT, A.UNRESPONSIVE}))
 LIVE = Situation(R.RUNNING, A.RUNNING)
 
 
@@ -103,7 +104,7 @@ def test_the_retry_rules_decide_after_what_they_name(status: A, sequence_id: int
 
 
 def test_what_the_retry_condition_does_not_name_is_not_retried() -> None:
-    retry = RetryPolicy(max_attempts=5, retry_condition=frozenset({A.TIMEOUT}))
+    retry = RetryRules(max_attempts=5, retry_condition=frozenset({A.TIMEOUT}))
     assert rules.on_complete(replace(LIVE, retry=retry), FailureKind.AGENT).rollout == R.FAILED
 
 
@@ -145,9 +146,62 @@ def test_a_rollout_told_where_it_stands_takes_a_live_attempt_from_its_worker(sta
 
 
 @pytest.mark.parametrize("status", [R.PREPARING, R.RUNNING])
-def test_a_rollout_is_not_told_that_it_runs(status: R) -> None:
-    with pytest.raises(TransitionRefused, match="StartAttempt"):
-        rules.on_update_rollout(Situation(R.FAILED, A.FAILED), status)
+def test_a_rollout_told_that_it_is_at_work_leaves_a_live_attempt_to_its_worker(status: R) -> None:
+    verdict = rules.on_update_rollout(Situation(R.REQUEUING, A.RUNNING), status)
+    assert stands(verdict) == (status, A.RUNNING)
+
+
+KINDS = {
+    FailureKind.AGENT: lambda now: rules.on_complete(now, FailureKind.AGENT),
+    FailureKind.TIMEOUT: rules.on_timeout,
+    FailureKind.UNRESPONSIVE: rules.on_silence,
+}
+
+
+def policy_for(kind: FailureKind, policy: RetryPolicy, **situation: Any) -> Situation:
+    return replace(LIVE, retry=RetryRules(max_attempts=9, policies={kind: policy}), **situation)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_with_a_policy_of_its_own_is_retried_as_if_the_condition_named_it(kind: FailureKind) -> None:
+    assert KINDS[kind](policy_for(kind, RetryPolicy())).rollout == R.REQUEUING
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_policy_says_nothing_about_other_kinds(kind: FailureKind) -> None:
+    others = {other: RetryPolicy() for other in KINDS if other is not kind}
+    now = replace(LIVE, retry=RetryRules(max_attempts=9, policies=others))
+    assert KINDS[kind](now).rollout == R.FAILED
+
+
+@pytest.mark.parametrize(("earlier", "then"), [(0, R.REQUEUING), (1, R.REQUEUING), (2, R.FAILED)])
+def test_a_policy_limits_the_retries_of_its_kind(earlier: int, then: R) -> None:
+    now = policy_for(FailureKind.AGENT, RetryPolicy(max_retries=2), failures={FailureKind.AGENT: earlier})
+    assert KINDS[FailureKind.AGENT](now).rollout == then
+
+
+def test_no_policy_allows_more_than_the_attempts_in_all() -> None:
+    now = policy_for(FailureKind.AGENT, RetryPolicy(max_retries=99), sequence_id=9)
+    assert KINDS[FailureKind.AGENT](now).rollout == R.FAILED
+
+
+@pytest.mark.parametrize(("retries", "pause"), [(0, 10), (1, 30), (2, 90), (3, 100), (1000, 100)])
+def test_each_pause_is_longer_than_the_one_before_up_to_the_longest(retries: int, pause: int) -> None:
+    policy = RetryPolicy(initial_backoff=10, backoff_multiplier=3, max_backoff=100)
+    now = policy_for(FailureKind.TIMEOUT, policy, failures={FailureKind.TIMEOUT: retries})
+    assert KINDS[FailureKind.TIMEOUT](now).backoff == pause
+
+
+@pytest.mark.parametrize(("redeliveries", "pause"), [(0, 10), (1, 20), (2, 40)])
+def test_a_redelivery_pauses_as_the_policy_for_the_infrastructure_says(redeliveries: int, pause: int) -> None:
+    policy = RetryPolicy(initial_backoff=10, max_backoff=100)
+    now = policy_for(FailureKind.INFRASTRUCTURE, policy, redeliveries=redeliveries)
+    assert rules.on_lease_expired(now).backoff == pause
+
+
+def test_a_failure_that_is_the_last_waits_for_nothing() -> None:
+    policy = RetryPolicy(max_retries=0, initial_backoff=10, max_backoff=100)
+    assert KINDS[FailureKind.AGENT](policy_for(FailureKind.AGENT, policy)).backoff == 0
 
 
 situations = st.builds(
@@ -160,7 +214,7 @@ situations = st.builds(
     releases=st.integers(0, 2),
     lost=st.booleans(),
     retry=st.builds(
-        RetryPolicy, max_attempts=st.integers(1, 4), retry_condition=st.frozensets(st.sampled_from(A), max_size=3)
+        RetryRules, max_attempts=st.integers(1, 4), retry_condition=st.frozensets(st.sampled_from(A), max_size=3)
     ),
 )
 from_attempts = st.sampled_from(

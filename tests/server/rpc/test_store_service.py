@@ -9,9 +9,10 @@ import pytest
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import Attempt, AttemptStatus, Failure, FailureKind
 from agentlightning.v1.resources_pb2 import PromptTemplate, Resource, Resources
-from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig, RolloutStatus
+from agentlightning.v1.rollout_pb2 import RetryPolicy, Rollout, RolloutConfig, RolloutStatus
 from agentlightning.v1.run_pb2 import Run
 from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
+from agentlightning_server.clock import SECOND
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2, status_pb2
@@ -385,3 +386,35 @@ async def test_an_update_of_a_run_replaces_its_labels_and_clears_its_failure(ser
     )
     updated = (await server.stub.UpdateRun(request)).run
     assert (dict(updated.labels), updated.HasField("failure")) == ({"b": "2"}, False)
+
+
+async def test_a_failure_with_a_back_off_is_delivered_again_when_its_pause_is_over(server: Any) -> None:
+    pause = RetryPolicy(kind=FailureKind.FAILURE_KIND_AGENT, initial_backoff=Duration(seconds=10))
+    [rollout] = await server.enqueue(config=RolloutConfig(max_attempts=2, retry_policies=[pause]))
+    first = await server.dequeue()
+    await server.stub.CompleteAttempt(
+        pb.CompleteAttemptRequest(rollout_id=rollout.rollout_id, attempt_id=first.attempt.attempt_id, failure=Failure())
+    )
+    waiting = await server.get(rollout.rollout_id)
+    assert waiting.status == RolloutStatus.ROLLOUT_STATUS_REQUEUING
+    assert waiting.available_time.seconds * SECOND == server.clock() + 10 * SECOND
+    server.clock.advance(9)
+    assert await server.dequeue() is None
+    server.clock.advance(1)
+    again = await server.dequeue()
+    assert again.rollout.rollout_id == rollout.rollout_id
+    assert not again.rollout.HasField("available_time")
+
+
+async def test_a_back_off_outlives_a_restart_of_the_server(
+    server: Any, start: Callable[[], Awaitable[Any]], clock: Any
+) -> None:
+    pause = RetryPolicy(kind=FailureKind.FAILURE_KIND_INFRASTRUCTURE, initial_backoff=Duration(seconds=10))
+    await server.enqueue(config=RolloutConfig(retry_policies=[pause]))
+    await server.dequeue()
+    clock.advance(61)
+    assert await server.dequeue() is None
+    again = await start()
+    assert await again.dequeue() is None
+    clock.advance(10)
+    assert await again.dequeue() is not None

@@ -13,8 +13,7 @@ from agentlightning_server.storage.queries import migrations, queries
 from agentlightning_server.storage.transaction import Reading
 
 SCANS_ALLOWED = {
-    "count_rollouts": "counting is asked for by operators, never by a worker; an index of statuses alone is walked",
-    "count_others": "counting, as above; indexes are walked, never rows",
+    "count_leases": "asked for by operators; the index holds the live attempts only",
     "live_attempts": "once at a start; the index holds the live attempts only",
     "renew_leases": "once at a start; the index holds the live attempts only",
 }

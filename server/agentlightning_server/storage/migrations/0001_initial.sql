@@ -1,9 +1,12 @@
 -- Times are microseconds since 1970 by the server's clock. JSON of users is text, kept to the byte.
 
 CREATE TABLE store (
-  revision INTEGER NOT NULL
+  revision INTEGER NOT NULL DEFAULT 0,
+  forgotten_revision INTEGER NOT NULL DEFAULT 0,  -- of the last deletion whose tombstone is gone
+  attempt_count INTEGER NOT NULL DEFAULT 0,  -- kept, because counting rows reads them all
+  span_count INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-INSERT INTO store (revision) VALUES (0);
+INSERT INTO store DEFAULT VALUES;
 
 CREATE TABLE rollouts (
   id INTEGER PRIMARY KEY,  -- grows in order of creation
@@ -24,6 +27,7 @@ CREATE TABLE rollouts (
   max_attempts INTEGER NOT NULL,
   retry_condition TEXT NOT NULL,  -- attempt statuses, separated by spaces
   max_redeliveries INTEGER NOT NULL,
+  retry_policies BLOB,  -- agentlightning.v1.RolloutConfig with nothing else in it
   metadata_json TEXT NOT NULL,
   labels_json TEXT NOT NULL,
   create_time INTEGER NOT NULL,
@@ -33,14 +37,41 @@ CREATE TABLE rollouts (
   redelivery_count INTEGER NOT NULL DEFAULT 0,
   release_count INTEGER NOT NULL DEFAULT 0,
   latest_attempt_id TEXT,
+  available_time INTEGER,  -- set while it is queued and a back-off keeps it from being claimed
+  final_reward REAL,  -- of the latest attempt
   revision INTEGER NOT NULL,
   CHECK ((end_time IS NOT NULL) = (status IN ('succeeded', 'failed', 'cancelled')))
 ) STRICT;
 CREATE INDEX rollouts_queue ON rollouts (queue, priority DESC, queue_position)
-WHERE status IN ('queuing', 'requeuing');
+WHERE status IN ('queuing', 'requeuing') AND available_time IS NULL;
+CREATE INDEX rollouts_queue_age ON rollouts (queue, create_time) WHERE status IN ('queuing', 'requeuing');
+CREATE INDEX rollouts_available_time ON rollouts (available_time) WHERE available_time IS NOT NULL;
 CREATE INDEX rollouts_run ON rollouts (run_id, create_time, id);
 CREATE INDEX rollouts_status ON rollouts (status, create_time, id);
 CREATE INDEX rollouts_create_time ON rollouts (create_time, id);
+CREATE INDEX rollouts_end_time ON rollouts (coalesce(end_time, 4611686018427387904), id);
+CREATE INDEX rollouts_final_reward ON rollouts (coalesce(final_reward, -9e999), id);
+CREATE UNIQUE INDEX rollouts_revision ON rollouts (revision);
+
+-- How many rollouts of each queue are in each status: kept, because counting rows reads them all.
+CREATE TABLE rollout_counts (
+  queue TEXT NOT NULL,
+  status TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  PRIMARY KEY (queue, status)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER rollouts_inserted AFTER INSERT ON rollouts BEGIN
+  INSERT INTO rollout_counts (queue, status, count) VALUES (new.queue, new.status, 1)
+  ON CONFLICT (queue, status) DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER rollouts_moved AFTER UPDATE OF status ON rollouts WHEN new.status <> old.status BEGIN
+  UPDATE rollout_counts SET count = count - 1 WHERE queue = old.queue AND status = old.status;
+  INSERT INTO rollout_counts (queue, status, count) VALUES (new.queue, new.status, 1)
+  ON CONFLICT (queue, status) DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER rollouts_deleted AFTER DELETE ON rollouts BEGIN
+  UPDATE rollout_counts SET count = count - 1 WHERE queue = old.queue AND status = old.status;
+END;
 
 CREATE TABLE attempts (
   attempt_id TEXT PRIMARY KEY,
@@ -99,7 +130,11 @@ CREATE TABLE spans (
   attempt_id TEXT NOT NULL,
   span_id TEXT NOT NULL,
   sequence_id INTEGER NOT NULL,
+  trace_id TEXT NOT NULL,
+  parent_span_id TEXT NOT NULL,
   name TEXT NOT NULL,
+  start_time INTEGER,  -- nanoseconds by the clock of its maker
+  end_time INTEGER,
   span BLOB NOT NULL,  -- agentlightning.v1.Span
   UNIQUE (attempt_id, span_id)
 ) STRICT;
@@ -110,6 +145,8 @@ CREATE TABLE resources (
   resources_id TEXT NOT NULL,
   version INTEGER NOT NULL,
   run_id TEXT NOT NULL,
+  create_time INTEGER NOT NULL,  -- of the first version
+  update_time INTEGER NOT NULL,
   resources BLOB NOT NULL,  -- agentlightning.v1.Resources
   UNIQUE (resources_id, version)
 ) STRICT;
@@ -118,15 +155,36 @@ CREATE INDEX resources_run ON resources (run_id, revision);
 CREATE TABLE runs (
   id INTEGER PRIMARY KEY,
   run_id TEXT NOT NULL UNIQUE,
+  queue TEXT NOT NULL,
+  algorithm TEXT NOT NULL,
   status INTEGER NOT NULL,
+  revision INTEGER NOT NULL,
   run BLOB NOT NULL  -- agentlightning.v1.Run
 ) STRICT;
+CREATE UNIQUE INDEX runs_revision ON runs (revision);
 
 CREATE TABLE workers (
   worker_id TEXT PRIMARY KEY,
-  status INTEGER NOT NULL,
-  worker BLOB NOT NULL  -- agentlightning.v1.Worker
+  status TEXT NOT NULL DEFAULT 'unknown' CHECK (status IN ('unknown', 'idle', 'busy')),
+  heartbeat_stats_json TEXT NOT NULL DEFAULT '',
+  last_heartbeat_time INTEGER,
+  last_dequeue_time INTEGER,
+  last_busy_time INTEGER,
+  last_idle_time INTEGER,
+  current_rollout_id TEXT NOT NULL DEFAULT '',
+  current_attempt_id TEXT NOT NULL DEFAULT '',
+  revision INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX workers_revision ON workers (revision);
+
+-- What was deleted, for those who watch.
+CREATE TABLE tombstones (
+  revision INTEGER PRIMARY KEY,
+  id TEXT NOT NULL,
+  run_id TEXT NOT NULL,
+  queue TEXT NOT NULL,
+  delete_time INTEGER NOT NULL
+) STRICT;
 
 -- What creating and claiming calls answered, so that a repeat is answered the same.
 CREATE TABLE requests (
