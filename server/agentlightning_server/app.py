@@ -69,7 +69,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[s
     async with Dispatcher.running(config.database, clock) as dispatcher:
         server = _grpc_server(config)
         checks = health.HealthServicer()
-        store = StoreService(dispatcher, config.limits, version("agl-protocol"), clock())
+        store = StoreService(dispatcher, config.limits, version("agl-protocol"), clock)
         store_service_pb2_grpc.add_StoreServiceServicer_to_server(store, server)
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(dispatcher), server)
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)

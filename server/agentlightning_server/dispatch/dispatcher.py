@@ -17,6 +17,7 @@ from agentlightning.v1.store_service_pb2 import (
 from agentlightning_server.clock import Clock
 from agentlightning_server.dispatch.deadlines import Deadlines, Due
 from agentlightning_server.dispatch.queues import Queues
+from agentlightning_server.dispatch.rates import Rates
 from agentlightning_server.dispatch.waits import Waits
 from agentlightning_server.errors import draining
 from agentlightning_server.storage import attempts, requests, rollouts
@@ -41,6 +42,7 @@ class Dispatcher:
 
     Attributes:
         database: Where everything is kept.
+        rates: How often things happen.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -48,6 +50,7 @@ class Dispatcher:
         self._queues = Queues()
         self._waits = Waits()
         self._deadlines = Deadlines(clock, self._expire)
+        self.rates = Rates(clock)
         self._draining = False
 
     @classmethod
@@ -149,6 +152,7 @@ class Dispatcher:
         self._deadlines.add(notices.deadlines)
         self._queues.wake(notices.queued)
         self._waits.tell(notices.ended)
+        self.rates.add(notices.events)
 
     async def _expire(self, due: list[Due]) -> None:
         def expire(tx: Transaction) -> None:

@@ -12,6 +12,7 @@ from agentlightning.v1.store_service_pb2_grpc import StoreServiceServicer
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
+from agentlightning_server.clock import SECOND, Clock
 from agentlightning_server.config import Limits
 from agentlightning_server.dispatch.dispatcher import Dispatcher
 from agentlightning_server.errors import FieldInvalidError, StoreError
@@ -27,7 +28,7 @@ from agentlightning_server.storage import (
     statistics,
     workers,
 )
-from agentlightning_server.storage.rows import timestamp
+from agentlightning_server.storage.rows import duration, timestamp
 from agentlightning_server.storage.transaction import Transaction
 
 _ROLLOUT_FIELDS = frozenset({"input_json", "mode", "resources_id", "config", "metadata_json", "labels", "status"})
@@ -52,11 +53,12 @@ M = TypeVar("M", bound=Message)
 class StoreService(StoreServiceServicer):
     """The store over gRPC."""
 
-    def __init__(self, dispatcher: Dispatcher, limits: Limits, version: str, start_time: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, limits: Limits, version: str, clock: Clock) -> None:
         self._dispatcher = dispatcher
         self._limits = limits
         self._version = version
-        self._start_time = start_time
+        self._clock = clock
+        self._start_time = clock()
 
     async def EnqueueRollouts(self, request: pb.EnqueueRolloutsRequest, context: Context) -> pb.EnqueueRolloutsResponse:
         self._check_request(request.request_id)
@@ -317,7 +319,12 @@ class StoreService(StoreServiceServicer):
         )
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
-        return await self._dispatcher.read(statistics.count)
+        answer = await self._dispatcher.read(statistics.count)
+        window, events = self._dispatcher.rates.over_window()
+        rates = {name: events[name] * SECOND / window for name in ("created", "started", "ended", "spans")}
+        answer.rates.CopyFrom(pb.GetStatisticsResponse.Rates(window=duration(window), **rates))
+        answer.uptime.CopyFrom(duration(self._clock() - self._start_time))
+        return answer
 
     async def StreamDequeue(
         self, request_iterator: AsyncIterator[pb.StreamDequeueRequest], context: Context

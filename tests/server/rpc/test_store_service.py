@@ -353,16 +353,42 @@ async def test_everything_is_there_after_a_restart_and_leases_get_a_fresh_durati
     assert (done.rollout.status, len(spans)) == (RolloutStatus.ROLLOUT_STATUS_SUCCEEDED, 1)
 
 
-async def test_statistics_count_what_is_there(server: Any) -> None:
+def by_status(counts: Any) -> dict[str, int]:
+    return {RolloutStatus.Name(entry.status).removeprefix("ROLLOUT_STATUS_"): entry.count for entry in counts}
+
+
+async def test_statistics_count_what_is_there_by_status_and_queue(server: Any) -> None:
     await server.enqueue("1", "2")
+    await server.enqueue("3", queue="rooms")
     await server.dequeue(worker_id="w")
     counts = await server.stub.GetStatistics(pb.GetStatisticsRequest())
-    assert {(entry.status, entry.count) for entry in counts.rollouts} == {
-        (RolloutStatus.ROLLOUT_STATUS_QUEUING, 1),
-        (RolloutStatus.ROLLOUT_STATUS_PREPARING, 1),
+    assert by_status(counts.rollouts) == {"QUEUING": 2, "PREPARING": 1}
+    assert {queue.queue: by_status(queue.rollouts) for queue in counts.queues} == {
+        "default": {"QUEUING": 1, "PREPARING": 1},
+        "rooms": {"QUEUING": 1},
     }
-    assert [(queue.queue, queue.queued_count) for queue in counts.queues] == [("default", 1)]
-    assert counts.worker_count == 1
+    assert [(queue.queue, queue.queued_count) for queue in counts.queues] == [("default", 1), ("rooms", 1)]
+    assert (counts.attempt_count, counts.worker_count) == (1, 1)
+
+
+async def test_statistics_tell_how_long_the_oldest_waits_and_who_holds_what(server: Any) -> None:
+    await server.enqueue("1", "2", "3")
+    await server.dequeue(worker_id="w")
+    await server.dequeue(worker_id="w")
+    server.clock.advance(30)
+    counts = await server.stub.GetStatistics(pb.GetStatisticsRequest())
+    assert counts.queues[0].oldest_age == Duration(seconds=30)
+    assert [(lease.worker_id, lease.attempt_count) for lease in counts.leases] == [("w", 2)]
+    assert counts.leases[0].first_lease_expire_time.seconds * SECOND == server.clock() + 30 * SECOND
+
+
+async def test_statistics_tell_what_happens_per_second(server: Any) -> None:
+    await server.enqueue("1", "2", "3", "4")
+    await server.dequeue()
+    server.clock.advance(2)
+    counts = await server.stub.GetStatistics(pb.GetStatisticsRequest())
+    assert (counts.rates.created, counts.rates.started, counts.rates.ended) == (2.0, 0.5, 0.0)
+    assert counts.uptime == counts.rates.window == Duration(seconds=2)
 
 
 async def test_an_update_replaces_what_its_mask_names_and_keeps_the_rest(server: Any) -> None:
