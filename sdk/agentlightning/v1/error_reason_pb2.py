@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$agentlightning/v1/error_reason.proto\x12\x11\x61gentlightning.v1*\xd8\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x01\x12#\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\x02\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x03\x12\"\n\x1e\x45RROR_REASON_ROLLOUT_NOT_FOUND\x10\x04\x12\"\n\x1e\x45RROR_REASON_ATTEMPT_NOT_FOUND\x10\x05\x12$\n ERROR_REASON_RESOURCES_NOT_FOUND\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x07\x12!\n\x1d\x45RROR_REASON_WORKER_NOT_FOUND\x10\x08\x12#\n\x1f\x45RROR_REASON_ATTEMPT_SUPERSEDED\x10\t\x12\x1e\n\x1a\x45RROR_REASON_ATTEMPT_ENDED\x10\n\x12\"\n\x1e\x45RROR_REASON_REVISION_MISMATCH\x10\x0c\x12&\n\"ERROR_REASON_REVISION_OUT_OF_RANGE\x10\r\x12\"\n\x1e\x45RROR_REASON_REQUEST_TOO_LARGE\x10\x0e\x12$\n ERROR_REASON_STORAGE_UNAVAILABLE\x10\x0f\x12 \n\x1c\x45RROR_REASON_SERVER_DRAINING\x10\x10\x12\x14\n\x10\x45RROR_REASON_BUG\x10\x11\x42NZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$agentlightning/v1/error_reason.proto\x12\x11\x61gentlightning.v1*\xfd\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x01\x12#\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\x02\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x03\x12\"\n\x1e\x45RROR_REASON_ROLLOUT_NOT_FOUND\x10\x04\x12\"\n\x1e\x45RROR_REASON_ATTEMPT_NOT_FOUND\x10\x05\x12$\n ERROR_REASON_RESOURCES_NOT_FOUND\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x07\x12!\n\x1d\x45RROR_REASON_WORKER_NOT_FOUND\x10\x08\x12#\n\x1f\x45RROR_REASON_ATTEMPT_SUPERSEDED\x10\t\x12\x1e\n\x1a\x45RROR_REASON_ATTEMPT_ENDED\x10\n\x12#\n\x1f\x45RROR_REASON_TRANSITION_REFUSED\x10\x0b\x12\"\n\x1e\x45RROR_REASON_REVISION_MISMATCH\x10\x0c\x12&\n\"ERROR_REASON_REVISION_OUT_OF_RANGE\x10\r\x12\"\n\x1e\x45RROR_REASON_REQUEST_TOO_LARGE\x10\x0e\x12$\n ERROR_REASON_STORAGE_UNAVAILABLE\x10\x0f\x12 \n\x1c\x45RROR_REASON_SERVER_DRAINING\x10\x10\x12\x14\n\x10\x45RROR_REASON_BUG\x10\x11\x42NZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,5 +23,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1'
   _globals['_ERRORREASON']._serialized_start=60
-  _globals['_ERRORREASON']._serialized_end=660
+  _globals['_ERRORREASON']._serialized_end=697
 # @@protoc_insertion_point(module_scope)

@@ -79,6 +79,12 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
         {"reason": "ATTEMPT_ENDED", "domain": "agentlightning",
          "metadata": {"attempt_id": "at-0123456789abcdef", "status": "timeout"}}
     """
+    ERROR_REASON_TRANSITION_REFUSED: _ErrorReason.ValueType  # 11
+    """FAILED_PRECONDITION: an attempt was told to live again although its rollout has a later one. Use StartAttempt.
+
+        {"reason": "TRANSITION_REFUSED", "domain": "agentlightning",
+         "metadata": {"attempt_id": "at-0123456789abcdef", "from": "failed", "to": "running"}}
+    """
     ERROR_REASON_REVISION_MISMATCH: _ErrorReason.ValueType  # 12
     """ABORTED: somebody changed it since `if_revision`. Read it again and decide again.
 
@@ -175,6 +181,12 @@ ERROR_REASON_ATTEMPT_ENDED: ErrorReason.ValueType  # 10
 
     {"reason": "ATTEMPT_ENDED", "domain": "agentlightning",
      "metadata": {"attempt_id": "at-0123456789abcdef", "status": "timeout"}}
+"""
+ERROR_REASON_TRANSITION_REFUSED: ErrorReason.ValueType  # 11
+"""FAILED_PRECONDITION: an attempt was told to live again although its rollout has a later one. Use StartAttempt.
+
+    {"reason": "TRANSITION_REFUSED", "domain": "agentlightning",
+     "metadata": {"attempt_id": "at-0123456789abcdef", "from": "failed", "to": "running"}}
 """
 ERROR_REASON_REVISION_MISMATCH: ErrorReason.ValueType  # 12
 """ABORTED: somebody changed it since `if_revision`. Read it again and decide again.

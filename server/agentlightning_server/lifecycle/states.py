@@ -123,3 +123,7 @@ class Superseded(Refused):
 
 class Ended(Refused):
     """The attempt has ended."""
+
+
+class TransitionRefused(Refused):
+    """There is no way from this status to that one."""
