@@ -1,9 +1,12 @@
-"""A server in the test's own loop, with a clock that the test sets, on a real socket and a real file."""
+"""A server in the test's own loop or on a thread, with a clock that the test sets, on a real socket and a real file."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -13,6 +16,8 @@ from agentlightning.v1.store_service_pb2_grpc import StoreServiceStub
 from agentlightning_server.app import running
 from agentlightning_server.clock import SECOND
 from agentlightning_server.config import Config
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -48,6 +53,53 @@ class Server:
         return (await self.stub.GetRollout(pb.GetRolloutRequest(rollout_id=rollout_id))).rollout
 
 
+class ServerOnThread:
+    """A server on a thread of its own, for tests that call instead of awaiting: those that hypothesis drives.
+
+    Attributes:
+        database: Its file, which goes when it is closed.
+        stubs: One for each client; every client has a connection of its own.
+    """
+
+    def __init__(self, clients: int = 1) -> None:
+        self.clock = Clock()
+        self._clients = clients
+        self._folder = TemporaryDirectory()
+        self.database = Path(self._folder.name) / "store.db"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.start()
+
+    def start(self) -> None:
+        """Serve the file."""
+        self._server = AsyncExitStack()
+        config = Config(database=self.database, port=0, grace=0.5)
+        address = self._wait(self._server.enter_async_context(running(config, self.clock)))
+        self._channels = [grpc.insecure_channel(address) for _ in range(self._clients)]
+        self.stubs: list[Any] = [StoreServiceStub(channel) for channel in self._channels]
+
+    def stop(self) -> None:
+        """Stop serving as SIGTERM does."""
+        for channel in self._channels:
+            channel.close()
+        self._wait(self._server.aclose())
+
+    def close(self) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._folder.cleanup()
+
+    @property
+    def channel(self) -> grpc.Channel:
+        return self._channels[0]
+
+    def _wait(self, task: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(task, self._loop).result(timeout=10)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -72,3 +124,9 @@ async def start(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[[], Awai
 @pytest.fixture
 async def server(start: Callable[[], Awaitable[Server]]) -> Server:
     return await start()
+
+
+@pytest.fixture(scope="session")
+def serve_on_thread() -> Callable[..., ServerOnThread]:
+    """Starts a server on a fresh file; whoever starts it closes it."""
+    return ServerOnThread

@@ -9,6 +9,7 @@ from agentlightning_server.lifecycle.states import (
     RolloutStatus,
     Situation,
     Superseded,
+    TransitionRefused,
     Verdict,
 )
 
@@ -61,7 +62,6 @@ def on_complete(now: Situation, failure: FailureKind | None) -> Verdict:
         Ended: The attempt has ended.
     """
     _require_holder(now)
-    now = _revived(now)
     if failure is None:
         return _ended(now, AttemptStatus.SUCCEEDED)
     if failure is FailureKind.INFRASTRUCTURE:
@@ -111,14 +111,19 @@ def on_superseded(now: Situation) -> Verdict:
 
 
 def on_update_attempt(now: Situation, status: AttemptStatus) -> Verdict:
-    """An administrator says where the attempt stands; the rollout follows unless it is terminal."""
+    """An administrator says where the attempt stands; the rollout follows unless it is terminal.
+
+    Raises:
+        TransitionRefused: For an attempt that would live again beside a later one.
+    """
     if status is now.attempt:
         return _unchanged(now)
+    if status.is_live and not now.is_latest:
+        raise TransitionRefused(f"an attempt does not become {status} beside a later one: use StartAttempt")
     if not now.is_latest or now.rollout.is_terminal:
         return replace(_unchanged(now), attempt=status)
-    now = _revived(now)
     if status.is_live:
-        return Verdict(_ROLLOUT_OF_ATTEMPT[status], status, now.redeliveries)
+        return replace(_unchanged(_revived(now)), rollout=_ROLLOUT_OF_ATTEMPT[status], attempt=status)
     return _ended(now, status)
 
 
@@ -152,19 +157,22 @@ def _is_revivable(now: Situation) -> bool:
 
 
 def _revived(now: Situation) -> Situation:
-    """The loss of a revived attempt did not happen after all."""
-    return replace(now, redeliveries=now.redeliveries - 1, lost=False) if now.lost else now
+    """The loss of a revived attempt did not happen after all, unless the verdict on the rollout has been given."""
+    if not now.lost or now.rollout.is_terminal:
+        return now
+    return replace(now, redeliveries=now.redeliveries - 1, lost=False)
 
 
 def _running(now: Situation) -> Verdict:
     now = _revived(now)
     follows = now.is_latest and not now.rollout.is_terminal
     rollout = RolloutStatus.RUNNING if follows else now.rollout
-    return Verdict(rollout, AttemptStatus.RUNNING, now.redeliveries)
+    return replace(_unchanged(now), rollout=rollout, attempt=AttemptStatus.RUNNING)
 
 
 def _ended(now: Situation, status: AttemptStatus) -> Verdict:
     """The attempt ended; for the latest one the retry rules decide what becomes of the rollout."""
+    now = _revived(now)
     verdict = replace(_unchanged(now), attempt=status)
     if not now.is_latest or now.rollout.is_terminal:
         return verdict
@@ -185,6 +193,7 @@ def _ended(now: Situation, status: AttemptStatus) -> Verdict:
 
 def _lost(now: Situation, status: AttemptStatus) -> Verdict:
     """The attempt was lost to the infrastructure: redelivered up to a limit, never counted as an attempt."""
+    now = _revived(now)
     verdict = replace(_unchanged(now), attempt=status)
     if not now.is_latest or now.rollout.is_terminal:
         return verdict

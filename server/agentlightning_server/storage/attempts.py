@@ -1,7 +1,7 @@
 """Attempts: leased, renewed, completed, timed out. Each function is one operation; the rules decide."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from agentlightning.v1.attempt_pb2 import Attempt, Failure
 from agentlightning.v1.error_reason_pb2 import ErrorReason
@@ -140,16 +140,17 @@ def release(tx: Transaction, ref: AttemptRef) -> bool:
 
 
 def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
-    """End an attempt with its last spans; a repeat of the same outcome changes nothing.
+    """End an attempt with its last spans; a repeat of the same outcome changes no status.
 
     Raises:
         StoreError: The attempt is no longer the caller's.
     """
     pair = find(tx, request.rollout_id, request.attempt_id)
     failure = request.failure if request.HasField("failure") else None
-    if not _is_repeat(pair, failure):
-        verdict = _completed(pair, None if failure is None else failure_kind(failure.kind))
-        spans.add_all(tx, request.spans)
+    verdict = None if _is_repeat(pair, failure) else _completed(pair, failure)
+    # Also those of a repeat: an administrator may have said the same before, without them.
+    spans.add_all(tx, request.spans)
+    if verdict is not None:
         tx.run("set_lost_span_count", attempt_id=request.attempt_id, lost_span_count=request.lost_span_count)
         apply(tx, pair, verdict, failure, by_holder=True)
     row = tx.one("rollout", rollout_id=request.rollout_id)
@@ -190,16 +191,20 @@ def resume(tx: Transaction) -> None:
 
 def cancel(tx: Transaction, rollout_id: str) -> None:
     """Cancel a rollout that is not terminal, and the attempt under it."""
-    _with_rollout(tx, rollout_id, RolloutStatus.CANCELLED, "the rollout was cancelled")
+    _with_rollout(tx, rollout_id, rules.on_cancel, "the rollout was cancelled")
 
 
 def set_rollout_status(tx: Transaction, rollout_id: str, status: RolloutStatus) -> None:
     """Say where a rollout stands, as an administrator."""
-    _with_rollout(tx, rollout_id, status, f"the rollout was set to {status}")
+    _with_rollout(tx, rollout_id, lambda now: rules.on_update_rollout(now, status), f"the rollout was set to {status}")
 
 
 def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
-    """Change the named fields of an attempt, as an administrator."""
+    """Change the named fields of an attempt, as an administrator.
+
+    Raises:
+        StoreError: There is no such attempt, or no way to its new status.
+    """
     asked = request.attempt
     pair = find(tx, asked.rollout_id, asked.attempt_id)
     paths = set(request.update_mask.paths)
@@ -219,9 +224,10 @@ def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
     if "worker_id" in paths:
         _reassign(tx, pair, asked.worker_id)
     pair = find(tx, asked.rollout_id, attempt_id)
+    announce_deadline(tx, pair)
     if "status" in paths:
         failure = asked.failure if asked.HasField("failure") else None
-        apply(tx, pair, rules.on_update_attempt(pair.now, attempt_status(asked.status)), failure)
+        apply(tx, pair, _told(pair, attempt_status(asked.status)), failure)
     return attempt_message(find(tx, asked.rollout_id, attempt_id).attempt)
 
 
@@ -247,14 +253,14 @@ def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Res
     return results
 
 
-def _with_rollout(tx: Transaction, rollout_id: str, status: RolloutStatus, why: str) -> None:
+def _with_rollout(tx: Transaction, rollout_id: str, rule: Callable[[Situation], Verdict], why: str) -> None:
     if (rollout := tx.one("rollout", rollout_id=rollout_id)) is None:
         raise rollout_not_found(rollout_id)
     attempt_id = rollout["latest_attempt_id"]
     # A rollout nobody has claimed has no attempt: the rules then look at one that is long over.
     pair = None if attempt_id is None else find(tx, rollout_id, attempt_id)
     before = pair.now if pair else Situation(RolloutStatus(rollout["status"]), AttemptStatus.CANCELLED)
-    verdict = rules.on_cancel(before) if status is RolloutStatus.CANCELLED else rules.on_update_rollout(before, status)
+    verdict = rule(before)
     if pair is None:
         apply_rollout(tx, rollout, verdict)
     else:
@@ -276,9 +282,9 @@ def _supersede(tx: Transaction, before: Pair) -> None:
     apply_attempt(tx, before, verdict, cancelled("another attempt was started"))
 
 
-def _completed(pair: Pair, kind: FailureKind | None) -> Verdict:
+def _completed(pair: Pair, failure: Failure | None) -> Verdict:
     try:
-        return rules.on_complete(pair.now, kind)
+        return rules.on_complete(pair.now, None if failure is None else failure_kind(failure.kind))
     except Superseded as refusal:
         raise StoreError(
             ErrorReason.ERROR_REASON_ATTEMPT_SUPERSEDED,
@@ -292,6 +298,18 @@ def _completed(pair: Pair, kind: FailureKind | None) -> Verdict:
             f"attempt {pair.attempt['attempt_id']} is no longer yours: {refusal}",
             attempt_id=pair.attempt["attempt_id"],
             status=pair.attempt["status"],
+        ) from refusal
+
+
+def _told(pair: Pair, status: AttemptStatus) -> Verdict:
+    try:
+        return rules.on_update_attempt(pair.now, status)
+    except Refused as refusal:
+        raise StoreError(
+            ErrorReason.ERROR_REASON_TRANSITION_REFUSED,
+            str(refusal),
+            attempt_id=pair.attempt["attempt_id"],
+            **{"from": pair.now.attempt, "to": status},
         ) from refusal
 
 

@@ -1,0 +1,321 @@
+"""What a store holds at one moment, and what is promised of it: of every moment, and of what lies between two."""
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from agentlightning.semconv import PRIMARY_REWARD_VALUE
+from agentlightning.v1 import store_service_pb2 as pb
+from agentlightning.v1.attempt_pb2 import Attempt, AttemptStatus
+from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig, RolloutStatus
+from agentlightning.v1.span_pb2 import Span
+from agentlightning.v1.worker_pb2 import Worker
+from agentlightning_server.storage.rows import attempt_message, micros
+
+QUEUED = {RolloutStatus.ROLLOUT_STATUS_QUEUING, RolloutStatus.ROLLOUT_STATUS_REQUEUING}
+LEASED = {RolloutStatus.ROLLOUT_STATUS_PREPARING, RolloutStatus.ROLLOUT_STATUS_RUNNING}
+TERMINAL = {
+    RolloutStatus.ROLLOUT_STATUS_SUCCEEDED,
+    RolloutStatus.ROLLOUT_STATUS_FAILED,
+    RolloutStatus.ROLLOUT_STATUS_CANCELLED,
+}
+LIVE = {AttemptStatus.ATTEMPT_STATUS_PREPARING, AttemptStatus.ATTEMPT_STATUS_RUNNING}
+
+_NUMBERS = ("int_value", "double_value")
+# What spans and heartbeats change, which is no change that a watch would show.
+_UNWATCHED = ("latest_attempt", "last_heartbeat_time", "lease_expire_time", "final_reward", "revision")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that a store holds: rollouts and counts as the protocol shows them, the rest as its file has it."""
+
+    now: int
+    revision: int
+    rollouts: dict[str, Rollout]
+    attempts: dict[str, Attempt]
+    lost: frozenset[str]
+    """The attempts that were lost."""
+    releases: dict[str, int]
+    """By rollout."""
+    spans: dict[str, list[Span]]
+    """By attempt, in their order."""
+    workers: dict[str, Worker]
+    statistics: pb.GetStatisticsResponse
+
+    @classmethod
+    def of(cls, stub: Any, database: Path, now: int) -> Self:
+        """The store as it is; whatever is due happens first, as it does before every read."""
+        listed = stub.ListRollouts(pb.ListRolloutsRequest(page_size=1000))
+        assert not listed.next_page_token
+        statistics = stub.GetStatistics(pb.GetStatisticsRequest())
+        workers = stub.ListWorkers(pb.ListWorkersRequest(page_size=1000)).workers
+        spans = defaultdict(list)
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as file:
+            file.row_factory = sqlite3.Row
+            attempts = file.execute("SELECT * FROM attempts ORDER BY rollout_id, sequence_id").fetchall()
+            for row in file.execute("SELECT attempt_id, span FROM spans ORDER BY sequence_id, id"):
+                spans[row["attempt_id"]].append(Span.FromString(row["span"]))
+            releases = dict(file.execute("SELECT rollout_id, release_count FROM rollouts").fetchall())
+        return cls(
+            now=now,
+            revision=listed.revision,
+            rollouts={rollout.rollout_id: rollout for rollout in listed.rollouts},
+            attempts={row["attempt_id"]: attempt_message(row) for row in attempts},
+            lost=frozenset(row["attempt_id"] for row in attempts if row["lost"]),
+            releases=releases,
+            spans=spans,
+            workers={worker.worker_id: worker for worker in workers},
+            statistics=statistics,
+        )
+
+    def attempts_of(self, rollout_id: str) -> list[Attempt]:
+        """The attempts of a rollout, first to latest."""
+        return [attempt for attempt in self.attempts.values() if attempt.rollout_id == rollout_id]
+
+    def is_latest(self, attempt: Attempt) -> bool:
+        return self.rollouts[attempt.rollout_id].latest_attempt.attempt_id == attempt.attempt_id
+
+    def is_terminal(self, rollout_id: str) -> bool:
+        return self.rollouts[rollout_id].status in TERMINAL
+
+    def queued(self) -> list[Rollout]:
+        """What waits to be claimed."""
+        return [rollout for rollout in self.rollouts.values() if rollout.status in QUEUED]
+
+    def holds(self, attempt_id: str) -> bool:
+        """Whether an attempt is its worker's still: alive, or silent while nobody has claimed the rollout since."""
+        attempt = self.attempts[attempt_id]
+        status = self.rollouts[attempt.rollout_id].status
+        silent = (AttemptStatus.ATTEMPT_STATUS_UNRESPONSIVE, RolloutStatus.ROLLOUT_STATUS_REQUEUING)
+        alive = attempt.status in LIVE and status not in TERMINAL
+        return self.is_latest(attempt) and (alive or (attempt.status, status) == silent)
+
+
+@dataclass
+class Told:
+    """What an administrator said, which is allowed more than events are."""
+
+    rollouts: set[str] = field(default_factory=set)
+    """Whose status was set, or that were given another attempt, in this step."""
+    attempts: set[str] = field(default_factory=set)
+    """Whose status was set in this step."""
+    ever: set[str] = field(default_factory=set)
+    """Rollouts that were ever told anything."""
+
+    def rollout(self, rollout_id: str) -> None:
+        self.rollouts.add(rollout_id)
+        self.ever.add(rollout_id)
+
+    def attempt(self, rollout_id: str, attempt_id: str) -> None:
+        self.attempts.add(attempt_id)
+        self.ever.add(rollout_id)
+
+    def next_step(self) -> None:
+        self.rollouts.clear()
+        self.attempts.clear()
+
+
+@dataclass(frozen=True)
+class Step:
+    """Two moments, and what was told in between."""
+
+    before: Seen
+    seen: Seen
+    told: Told
+
+
+def a_rollout_has_one_live_attempt_at_most_and_it_is_the_latest(step: Step) -> None:
+    live = [attempt for attempt in step.seen.attempts.values() if attempt.status in LIVE]
+    assert all(step.seen.is_latest(attempt) for attempt in live)
+    assert max(Counter(attempt.rollout_id for attempt in live).values(), default=0) <= 1
+
+
+def a_queued_rollout_is_nobodys(step: Step) -> None:
+    for rollout in step.seen.rollouts.values():
+        assert not (rollout.status in QUEUED and rollout.latest_attempt.status in LIVE)
+
+
+def what_is_neither_queued_nor_terminal_is_somebodys(step: Step) -> None:
+    for rollout in step.seen.rollouts.values():
+        if rollout.status in LEASED and rollout.rollout_id not in step.told.ever:
+            assert rollout.latest_attempt.status in LIVE
+
+
+def what_was_enqueued_is_queued_or_leased_or_terminal(step: Step) -> None:
+    rollouts, statistics = step.seen.rollouts.values(), step.seen.statistics
+    by_status = Counter(rollout.status for rollout in rollouts)
+    queued = Counter(rollout.queue for rollout in rollouts if rollout.status in QUEUED)
+    assert by_status.keys() <= QUEUED | LEASED | TERMINAL
+    assert {count.status: count.count for count in statistics.rollouts} == by_status
+    assert {queue.queue: queue.queued_count for queue in statistics.queues if queue.queued_count} == queued
+
+
+def nothing_is_lost(step: Step) -> None:
+    assert step.before.rollouts.keys() <= step.seen.rollouts.keys()
+    assert step.before.attempts.keys() <= step.seen.attempts.keys()
+    for attempt_id, spans in step.before.spans.items():
+        assert [span for span in step.seen.spans[attempt_id] if span in spans] == spans
+
+
+def the_terminal_stays_as_it_is_unless_it_is_reopened(step: Step) -> None:
+    for rollout_id, rollout in step.before.rollouts.items():
+        if rollout.status in TERMINAL and rollout_id not in step.told.rollouts:
+            assert step.seen.rollouts[rollout_id].status == rollout.status
+            assert step.seen.rollouts[rollout_id].end_time == rollout.end_time
+
+
+def what_was_superseded_never_changes_by_itself(step: Step) -> None:
+    for attempt_id, attempt in step.before.attempts.items():
+        if not step.before.is_latest(attempt) and attempt_id not in step.told.attempts:
+            assert step.seen.attempts[attempt_id].status == attempt.status
+
+
+def every_change_has_a_greater_revision(step: Step) -> None:
+    before, after = step.before, step.seen
+    assert after.revision >= before.revision
+    for then, now in ((before.rollouts, after.rollouts), (before.attempts, after.attempts)):
+        for name in then:
+            assert then[name].revision <= now[name].revision <= after.revision
+            assert now[name].revision > before.revision or _watched(now[name]) == _watched(then[name])
+
+
+def what_has_ended_says_when_and_not_before_it_began(step: Step) -> None:
+    for rollout in step.seen.rollouts.values():
+        assert rollout.HasField("end_time") == (rollout.status in TERMINAL)
+        assert not rollout.HasField("end_time") or micros(rollout.end_time) >= micros(rollout.create_time)
+    for attempt in step.seen.attempts.values():
+        assert attempt.HasField("end_time") == (attempt.status not in LIVE)
+        assert not attempt.HasField("end_time") or micros(attempt.end_time) >= micros(attempt.start_time)
+
+
+def nothing_is_shown_whose_deadline_has_passed(step: Step) -> None:
+    for attempt in step.seen.attempts.values():
+        if attempt.status in LIVE:
+            deadlines = _deadlines(step.seen.rollouts[attempt.rollout_id].config, attempt)
+            assert all(step.seen.now < deadline for deadline in deadlines)
+
+
+def attempts_are_numbered_from_one_and_the_last_is_the_latest(step: Step) -> None:
+    for rollout in step.seen.rollouts.values():
+        attempts = step.seen.attempts_of(rollout.rollout_id)
+        assert [attempt.sequence_id for attempt in attempts] == list(range(1, rollout.attempt_count + 1))
+        assert rollout.latest_attempt == (attempts[-1] if attempts else Attempt())
+
+
+def redeliveries_are_the_attempts_that_were_lost(step: Step) -> None:
+    lost = Counter(step.seen.attempts[attempt_id].rollout_id for attempt_id in step.seen.lost)
+    for rollout_id, rollout in step.seen.rollouts.items():
+        assert rollout.redelivery_count == lost[rollout_id]
+
+
+def no_more_attempts_are_made_than_allowed(step: Step) -> None:
+    for rollout_id, rollout in step.seen.rollouts.items():
+        if rollout_id not in step.told.ever:
+            counted = rollout.attempt_count - rollout.redelivery_count - step.seen.releases[rollout_id]
+            assert counted <= rollout.config.max_attempts
+            assert rollout.redelivery_count <= rollout.config.max_redeliveries
+
+
+def a_span_is_stored_once(step: Step) -> None:
+    for spans in step.seen.spans.values():
+        assert len({span.span_id for span in spans}) == len(spans)
+
+
+def the_final_reward_is_that_of_the_last_reward_span(step: Step) -> None:
+    for attempt in step.seen.attempts.values():
+        rewards = [reward for span in step.seen.spans.get(attempt.attempt_id, ()) for reward in _rewards(span)]
+        assert attempt.HasField("final_reward") == bool(rewards)
+        assert not rewards or attempt.final_reward == rewards[-1]
+
+
+def a_worker_is_busy_with_what_is_alive(step: Step) -> None:
+    for worker in step.seen.workers.values():
+        if worker.current_attempt_id:
+            assert step.seen.attempts[worker.current_attempt_id].status in LIVE
+
+
+PROMISES = (
+    a_rollout_has_one_live_attempt_at_most_and_it_is_the_latest,
+    a_queued_rollout_is_nobodys,
+    what_is_neither_queued_nor_terminal_is_somebodys,
+    what_was_enqueued_is_queued_or_leased_or_terminal,
+    nothing_is_lost,
+    the_terminal_stays_as_it_is_unless_it_is_reopened,
+    what_was_superseded_never_changes_by_itself,
+    every_change_has_a_greater_revision,
+    what_has_ended_says_when_and_not_before_it_began,
+    nothing_is_shown_whose_deadline_has_passed,
+    attempts_are_numbered_from_one_and_the_last_is_the_latest,
+    redeliveries_are_the_attempts_that_were_lost,
+    no_more_attempts_are_made_than_allowed,
+    a_span_is_stored_once,
+    the_final_reward_is_that_of_the_last_reward_span,
+    a_worker_is_busy_with_what_is_alive,
+)
+
+
+class Witness:
+    """Looks at a store again and again, and holds it to its promises.
+
+    Attributes:
+        seen: What it saw last.
+        told: What an administrator has said since.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.told = Told()
+        self.seen = self.peek()
+
+    def peek(self) -> Seen:
+        """The store as it is."""
+        return Seen.of(self._server.stubs[0], self._server.database, self._server.clock())
+
+    def look(self) -> Seen:
+        """The store as it is, once it is found to keep its promises."""
+        step = Step(self.seen, self.peek(), self.told)
+        for promise in PROMISES:
+            promise(step)
+        self.told.next_step()
+        self.seen = step.seen
+        return self.seen
+
+
+@pytest.fixture(scope="session")
+def witness_of() -> Callable[[Any], Witness]:
+    """Has a witness look at a server."""
+    return Witness
+
+
+def _deadlines(config: RolloutConfig, attempt: Attempt) -> Iterable[int]:
+    start = micros(attempt.start_time)
+    if config.HasField("timeout"):
+        yield start + micros(config.timeout)
+    if config.HasField("unresponsive_timeout"):
+        heard = micros(attempt.last_heartbeat_time) if attempt.HasField("last_heartbeat_time") else start
+        yield heard + micros(config.unresponsive_timeout)
+    elif attempt.HasField("lease_expire_time"):
+        yield micros(attempt.lease_expire_time)
+
+
+def _rewards(span: Span) -> Iterable[float]:
+    for attribute in span.attributes:
+        if attribute.key == PRIMARY_REWARD_VALUE and attribute.value.WhichOneof("value") in (
+            "int_value",
+            "double_value",
+        ):
+            yield attribute.value.double_value or float(attribute.value.int_value)
+
+
+def _watched(message: Rollout | Attempt) -> Rollout | Attempt:
+    watched = type(message)()
+    watched.CopyFrom(message)
+    for name in set(_UNWATCHED) & set(message.DESCRIPTOR.fields_by_name):
+        watched.ClearField(name)
+    return watched
