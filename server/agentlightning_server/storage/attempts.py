@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from agentlightning.v1.attempt_pb2 import Attempt, Failure
 from agentlightning.v1.error_reason_pb2 import ErrorReason
@@ -196,7 +197,7 @@ def cancel(tx: Transaction, rollout_id: str) -> None:
 
 def set_rollout_status(tx: Transaction, rollout_id: str, status: RolloutStatus) -> None:
     """Say where a rollout stands, as an administrator."""
-    _with_rollout(tx, rollout_id, lambda now: rules.on_update_rollout(now, status), f"the rollout was set to {status}")
+    _with_rollout(tx, rollout_id, partial(rules.on_update_rollout, status=status), f"the rollout was set to {status}")
 
 
 def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
@@ -308,8 +309,7 @@ def _told(pair: Pair, status: AttemptStatus) -> Verdict:
         raise StoreError(
             ErrorReason.ERROR_REASON_TRANSITION_REFUSED,
             str(refusal),
-            attempt_id=pair.attempt["attempt_id"],
-            **{"from": pair.now.attempt, "to": status},
+            **{"attempt_id": pair.attempt["attempt_id"], "from": pair.now.attempt, "to": status},
         ) from refusal
 
 

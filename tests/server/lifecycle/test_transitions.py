@@ -60,6 +60,11 @@ ROLLOUT_TOLD = """
 preparing,running                                 then/cancelled
 unresponsive,succeeded,failed,timeout,cancelled   then/=
 """
+ROLLOUT_TOLD_THAT_IT_IS_AT_WORK = """
+                                                  queuing,preparing,running,requeuing,failed,succeeded,cancelled
+preparing,running                                 then/=
+unresponsive,succeeded,failed,timeout,cancelled   then/=
+"""
 # The rows of an attempt that is not the latest: its rollout may stand anywhere, and never moves.
 OLD_SPAN = {"live": "=/running", "ended": "=/="}
 OLD_HOLDER = {"live": "Superseded", "ended": "Superseded"}
@@ -85,13 +90,15 @@ TOLD = {
     AttemptStatus.UNRESPONSIVE: "failed/unresponsive",
     AttemptStatus.CANCELLED: "cancelled/cancelled",
 }
-TOLD_ROLLOUT = [
-    RolloutStatus.QUEUING,
-    RolloutStatus.REQUEUING,
-    RolloutStatus.SUCCEEDED,
-    RolloutStatus.FAILED,
-    RolloutStatus.CANCELLED,
-]
+TOLD_ROLLOUT = {
+    RolloutStatus.QUEUING: ROLLOUT_TOLD,
+    RolloutStatus.PREPARING: ROLLOUT_TOLD_THAT_IT_IS_AT_WORK,
+    RolloutStatus.RUNNING: ROLLOUT_TOLD_THAT_IT_IS_AT_WORK,
+    RolloutStatus.REQUEUING: ROLLOUT_TOLD,
+    RolloutStatus.SUCCEEDED: ROLLOUT_TOLD,
+    RolloutStatus.FAILED: ROLLOUT_TOLD,
+    RolloutStatus.CANCELLED: ROLLOUT_TOLD,
+}
 
 
 def completion(kind: FailureKind | None) -> Rule:
@@ -114,10 +121,8 @@ LATEST = [
     pytest.param(rules.on_superseded, NEXT_ATTEMPT, "", id="next attempt"),
     *(pytest.param(told(status), ATTEMPT_TOLD, then, id=f"attempt told: {status}") for status, then in TOLD.items()),
     *(
-        pytest.param(
-            partial(rules.on_update_rollout, status=status), ROLLOUT_TOLD, status, id=f"rollout told: {status}"
-        )
-        for status in TOLD_ROLLOUT
+        pytest.param(partial(rules.on_update_rollout, status=status), text, status, id=f"rollout told: {status}")
+        for status, text in TOLD_ROLLOUT.items()
     ),
 ]
 OLD = [

@@ -27,8 +27,8 @@ TERMINAL = {
 LIVE = {AttemptStatus.ATTEMPT_STATUS_PREPARING, AttemptStatus.ATTEMPT_STATUS_RUNNING}
 
 _NUMBERS = ("int_value", "double_value")
-# What spans and heartbeats change, which is no change that a watch would show.
-_UNWATCHED = ("latest_attempt", "last_heartbeat_time", "lease_expire_time", "final_reward", "revision")
+# What signs of life change, which is no change that a watch would show.
+_UNWATCHED = ("last_heartbeat_time", "lease_expire_time", "revision")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Seen:
     """By rollout."""
     spans: dict[str, list[Span]]
     """By attempt, in their order."""
-    workers: dict[str, Worker]
+    workers: list[Worker]
     statistics: pb.GetStatisticsResponse
 
     @classmethod
@@ -54,7 +54,8 @@ class Seen:
         listed = stub.ListRollouts(pb.ListRolloutsRequest(page_size=1000))
         assert not listed.next_page_token
         statistics = stub.GetStatistics(pb.GetStatisticsRequest())
-        workers = stub.ListWorkers(pb.ListWorkersRequest(page_size=1000)).workers
+        for moving in ("rates", "uptime", "database_bytes"):
+            statistics.ClearField(moving)
         spans = defaultdict(list)
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as file:
             file.row_factory = sqlite3.Row
@@ -70,9 +71,14 @@ class Seen:
             lost=frozenset(row["attempt_id"] for row in attempts if row["lost"]),
             releases=releases,
             spans=spans,
-            workers={worker.worker_id: worker for worker in workers},
+            workers=list(stub.ListWorkers(pb.ListWorkersRequest()).workers),
             statistics=statistics,
         )
+
+    def standings(self) -> list[tuple[str, int]]:
+        """Every status there is."""
+        both = (self.rollouts, self.attempts)
+        return [(name, messages[name].status) for messages in both for name in messages]
 
     def attempts_of(self, rollout_id: str) -> list[Attempt]:
         """The attempts of a rollout, first to latest."""
@@ -85,7 +91,7 @@ class Seen:
         return self.rollouts[rollout_id].status in TERMINAL
 
     def queued(self) -> list[Rollout]:
-        """What waits to be claimed."""
+        """What waits in a queue, some of it for a back-off to end."""
         return [rollout for rollout in self.rollouts.values() if rollout.status in QUEUED]
 
     def holds(self, attempt_id: str) -> bool:
@@ -149,11 +155,22 @@ def what_is_neither_queued_nor_terminal_is_somebodys(step: Step) -> None:
 
 def what_was_enqueued_is_queued_or_leased_or_terminal(step: Step) -> None:
     rollouts, statistics = step.seen.rollouts.values(), step.seen.statistics
-    by_status = Counter(rollout.status for rollout in rollouts)
-    queued = Counter(rollout.queue for rollout in rollouts if rollout.status in QUEUED)
-    assert by_status.keys() <= QUEUED | LEASED | TERMINAL
-    assert {count.status: count.count for count in statistics.rollouts} == by_status
-    assert {queue.queue: queue.queued_count for queue in statistics.queues if queue.queued_count} == queued
+    everywhere = Counter(rollout.status for rollout in rollouts)
+    assert everywhere.keys() <= QUEUED | LEASED | TERMINAL
+    assert {count.status: count.count for count in statistics.rollouts} == everywhere
+    for queue in statistics.queues:
+        here = Counter(rollout.status for rollout in rollouts if rollout.queue == queue.queue)
+        assert {count.status: count.count for count in queue.rollouts} == here
+        assert queue.queued_count == sum(here[status] for status in QUEUED)
+    assert {rollout.queue for rollout in rollouts} == {queue.queue for queue in statistics.queues}
+
+
+def what_is_counted_is_there(step: Step) -> None:
+    seen, statistics = step.seen, step.seen.statistics
+    held = Counter(attempt.worker_id for attempt in seen.attempts.values() if attempt.status in LIVE)
+    assert {leases.worker_id: leases.attempt_count for leases in statistics.leases} == held
+    assert statistics.attempt_count == len(seen.attempts)
+    assert statistics.span_count == sum(map(len, seen.spans.values()))
 
 
 def nothing_is_lost(step: Step) -> None:
@@ -199,6 +216,8 @@ def nothing_is_shown_whose_deadline_has_passed(step: Step) -> None:
         if attempt.status in LIVE:
             deadlines = _deadlines(step.seen.rollouts[attempt.rollout_id].config, attempt)
             assert all(step.seen.now < deadline for deadline in deadlines)
+    for rollout in step.seen.rollouts.values():
+        assert not rollout.HasField("available_time") or step.seen.now < micros(rollout.available_time)
 
 
 def attempts_are_numbered_from_one_and_the_last_is_the_latest(step: Step) -> None:
@@ -235,7 +254,7 @@ def the_final_reward_is_that_of_the_last_reward_span(step: Step) -> None:
 
 
 def a_worker_is_busy_with_what_is_alive(step: Step) -> None:
-    for worker in step.seen.workers.values():
+    for worker in step.seen.workers:
         if worker.current_attempt_id:
             assert step.seen.attempts[worker.current_attempt_id].status in LIVE
 
@@ -245,6 +264,7 @@ PROMISES = (
     a_queued_rollout_is_nobodys,
     what_is_neither_queued_nor_terminal_is_somebodys,
     what_was_enqueued_is_queued_or_leased_or_terminal,
+    what_is_counted_is_there,
     nothing_is_lost,
     the_terminal_stays_as_it_is_unless_it_is_reopened,
     what_was_superseded_never_changes_by_itself,
@@ -316,6 +336,7 @@ def _rewards(span: Span) -> Iterable[float]:
 def _watched(message: Rollout | Attempt) -> Rollout | Attempt:
     watched = type(message)()
     watched.CopyFrom(message)
-    for name in set(_UNWATCHED) & set(message.DESCRIPTOR.fields_by_name):
-        watched.ClearField(name)
+    for part in (watched, watched.latest_attempt) if isinstance(watched, Rollout) else (watched,):
+        for name in set(_UNWATCHED) & set(part.DESCRIPTOR.fields_by_name):
+            part.ClearField(name)
     return watched

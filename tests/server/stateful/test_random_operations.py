@@ -15,7 +15,7 @@ import grpc
 from agentlightning.semconv import PRIMARY_REWARD_VALUE
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import Attempt, AttemptStatus, Failure, FailureKind
-from agentlightning.v1.rollout_pb2 import Assignment, Rollout, RolloutConfig, RolloutStatus
+from agentlightning.v1.rollout_pb2 import Assignment, RetryPolicy, Rollout, RolloutConfig, RolloutStatus
 from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
 from agentlightning_server.clock import SECOND
 from agentlightning_server.storage.rows import timestamp
@@ -35,13 +35,7 @@ SETTINGS = settings(
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
-TOLD = [
-    RolloutStatus.ROLLOUT_STATUS_QUEUING,
-    RolloutStatus.ROLLOUT_STATUS_REQUEUING,
-    RolloutStatus.ROLLOUT_STATUS_SUCCEEDED,
-    RolloutStatus.ROLLOUT_STATUS_FAILED,
-    RolloutStatus.ROLLOUT_STATUS_CANCELLED,
-]
+TOLD = RolloutStatus.values()[1:]
 """What an administrator may tell a rollout."""
 RETRYABLE = [
     AttemptStatus.ATTEMPT_STATUS_FAILED,
@@ -49,21 +43,38 @@ RETRYABLE = [
     AttemptStatus.ATTEMPT_STATUS_UNRESPONSIVE,
 ]
 
+POLICIES = [
+    RetryPolicy(kind=FailureKind.FAILURE_KIND_AGENT, max_retries=1, initial_backoff=Duration(seconds=10)),
+    RetryPolicy(kind=FailureKind.FAILURE_KIND_TIMEOUT),
+    RetryPolicy(kind=FailureKind.FAILURE_KIND_UNRESPONSIVE, initial_backoff=Duration(seconds=30)),
+    RetryPolicy(kind=FailureKind.FAILURE_KIND_INFRASTRUCTURE, initial_backoff=Duration(seconds=3)),
+]
+
 
 def some_seconds(*numbers: int) -> st.SearchStrategy[Duration]:
     return st.sampled_from([Duration(seconds=number) for number in numbers])
 
 
+def policies(numbers: set[int]) -> list[RetryPolicy]:
+    return [POLICIES[number] for number in sorted(numbers)]
+
+
 numbers = st.integers(0, 199)
 queues = st.sampled_from(["default", "other"])
-configs = st.fixed_dictionaries(
+limits = {
+    "timeout": some_seconds(15, 200),
+    "unresponsive_timeout": some_seconds(10, 90),
+    "max_redeliveries": st.integers(0, 2),
+}
+retries = st.fixed_dictionaries(
     {"max_attempts": st.integers(0, 3), "retry_condition": st.sets(st.sampled_from(RETRYABLE)).map(sorted)},
-    optional={
-        "timeout": some_seconds(15, 200),
-        "unresponsive_timeout": some_seconds(10, 90),
-        "max_redeliveries": st.integers(0, 2),
-    },
-).map(lambda fields: RolloutConfig(**fields))
+    optional=limits,
+)
+pauses = st.fixed_dictionaries(
+    {"max_attempts": st.integers(2, 3), "retry_policies": st.sets(st.sampled_from(range(4))).map(policies)},
+    optional=limits,
+)
+configs = (retries | pauses).map(lambda fields: RolloutConfig(**fields))
 good_rewards = st.sampled_from(
     [
         None,
@@ -154,7 +165,11 @@ class Clients(RuleBasedStateMachine):
     def dequeue(self, queue: str, limit: int, worker_id: str, lease: Duration) -> None:
         request = pb.DequeueRolloutsRequest(queue=queue, max_rollouts=limit, worker_id=worker_id, lease_duration=lease)
         claimed = self.ask_once("DequeueRollouts", request).assignments
-        waiting = [rollout for rollout in self.seen.queued() if rollout.queue == queue]
+        waiting = [
+            rollout
+            for rollout in self.seen.queued()
+            if rollout.queue == queue and not rollout.HasField("available_time")
+        ]
         self.check_order(waiting, [assignment.rollout.rollout_id for assignment in claimed], limit)
         for assignment in claimed:
             self.take(assignment)
@@ -238,7 +253,7 @@ class Clients(RuleBasedStateMachine):
                 self.check_sequence_id(span, result.sequence_id)
         self.check_stored([span for span in sent if not is_bad(span)])
         if not self.may_revive(ref["attempt_id"]):
-            assert self.witness.peek().revision == self.seen.revision
+            assert self.witness.peek().standings() == self.seen.standings()
 
     @rule(which=numbers)
     def reserve_sequence_id(self, which: int) -> None:
