@@ -8,7 +8,7 @@ PROTOS := $(wildcard proto/agentlightning/v1/*.proto)
 DEV := $(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-python lint types imports proto proto-check format clean
+.PHONY: help demo install test test-python faults lint types imports proto proto-check format clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ test: proto-check lint types imports test-python  ## Everything CI checks
 
 test-python: .venv/dev  ## The tests alone
 	$(BIN)/python -m pytest
+
+faults: .venv/dev  ## The fault tests at length, with their counts
+	FAULTS=long $(BIN)/python -m pytest tests/faults
 
 lint: .venv/dev  ## ruff: lint and format
 	$(BIN)/ruff check .

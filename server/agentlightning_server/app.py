@@ -94,7 +94,8 @@ def _grpc_server(config: Config) -> grpc.aio.Server:
             # Without this a second server binds the same port in silence and takes half of the calls.
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", config.limits.max_message_bytes),
-            ("grpc.max_send_message_length", config.limits.max_message_bytes),
+            # What is committed is answered, whatever the size: lists, streams and claims see to it that it is small.
+            ("grpc.max_send_message_length", -1),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),

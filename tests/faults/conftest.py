@@ -1,9 +1,11 @@
-"""Servers and other processes of the tests' own, started, killed and waited for by their ids."""
+"""Servers and other processes of the tests' own, and how far each test goes: `FAULTS=long` is `make faults`."""
 
 import contextlib
 import os
 import select
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +17,27 @@ import pytest
 
 BOUND = 10.0
 """Seconds after which a process that does not do what is waited for is taken as hanging, and killed."""
+IS_LONG = os.environ.get("FAULTS") == "long"
+MIB = 1 << 20
+TOLD = pytest.StashKey[list[str]]()
+UNSOUND = {
+    "live attempts of one rollout": """
+        SELECT rollout_id, count(*) FROM attempts WHERE status IN ('preparing', 'running')
+        GROUP BY rollout_id HAVING count(*) > 1""",
+    "rollouts that are neither queued nor leased nor terminal, or two of these": """
+        SELECT r.rollout_id, r.status, a.status FROM rollouts AS r
+        LEFT JOIN attempts AS a ON a.rollout_id = r.rollout_id AND a.status IN ('preparing', 'running')
+        WHERE CASE WHEN r.status IN ('queuing', 'requeuing') THEN a.attempt_id IS NOT NULL
+          WHEN r.status IN ('preparing', 'running') THEN a.attempt_id IS NOT r.latest_attempt_id
+          ELSE a.attempt_id IS NOT NULL AND r.status <> 'failed' END""",
+    "attempts that ended before they began": "SELECT attempt_id FROM attempts WHERE end_time < start_time",
+    "rollouts that ended before they were there": "SELECT rollout_id FROM rollouts WHERE end_time < create_time",
+    "changes after the store's revision": """
+        SELECT rollout_id, revision FROM rollouts WHERE revision > (SELECT revision FROM store)
+        UNION ALL SELECT attempt_id, revision FROM attempts WHERE revision > (SELECT revision FROM store)""",
+    "foreign keys": "PRAGMA foreign_key_check",
+}
+"""What is wrong with a database, each with a query for it. A late span may revive an attempt of a failed rollout."""
 
 
 class Process:
@@ -38,6 +61,22 @@ class Process:
         self._log = log
         self.pid = self._process.pid
         self.greeting = self.read_line()
+
+    @property
+    def memory(self) -> float:
+        """MiB that it has in memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+    @property
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Seconds of a core that it has used."""
+        user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     @property
     def said(self) -> str:
@@ -109,10 +148,10 @@ class Process:
 class Server(Process):
     """`python -m agentlightning_server`, ready when this returns, unless it refused to start."""
 
-    def __init__(self, database: Path, port: int = 0, *arguments: str) -> None:
+    def __init__(self, database: Path, log: Path, port: int = 0, *arguments: str) -> None:
         self.database = database
         command = [sys.executable, "-m", "agentlightning_server", "--db", str(database), "--port", str(port)]
-        super().__init__([*command, "--log-level", "WARNING", *arguments], database.with_name("server.log"))
+        super().__init__([*command, "--log-level", "WARNING", *arguments], log)
 
     @property
     def address(self) -> str:
@@ -124,13 +163,51 @@ class Server(Process):
         return int(self.address.rpartition(":")[2])
 
 
+@pytest.fixture(scope="session")
+def times() -> Callable[[int, int], int]:
+    """How often, or how many: the first number where the tests run shortened, the second where they run at length."""
+    return lambda short, long: long if IS_LONG else short
+
+
+@pytest.fixture(scope="session")
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Has a test's counts printed at the end of the session."""
+    return request.config.stash.setdefault(TOLD, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if told := config.stash.get(TOLD, []):
+        terminalreporter.section("faults survived, at length" if IS_LONG else "faults survived, shortened")
+        terminalreporter.write_line("\n".join(told))
+
+
+@pytest.fixture
+def faults_in(tmp_path: Path) -> Callable[[Path], list[str]]:
+    """What is wrong with a database: read from a copy, so that a server finds the file as the one before left it."""
+
+    def audit(database: Path) -> list[str]:
+        copy = tmp_path / "audited" / database.name
+        shutil.rmtree(copy.parent, ignore_errors=True)
+        copy.parent.mkdir()
+        for file in (database, database.with_name(database.name + "-wal")):
+            if file.exists():
+                shutil.copy(file, copy.parent)
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            found = [f"integrity: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            for what, query in UNSOUND.items():
+                found += [f"{what}: {row}" for row in connection.execute(query)]
+        return found
+
+    return audit
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts a server on the test's file, or another's; all are gone after the test."""
     with contextlib.ExitStack() as servers:
 
         def start(*arguments: str, database: Path | None = None, port: int = 0) -> Server:
-            server = Server(database or tmp_path / "store.db", port, *arguments)
+            server = Server(database or tmp_path / "store.db", tmp_path / "server.log", port, *arguments)
             servers.callback(server.close)
             return server
 

@@ -1,10 +1,18 @@
 """Workers that die or sleep through their lease: their work is finished by others, and only once."""
 
+import asyncio
+import contextlib
+import random
+import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from agentlightning import LightningStoreClient
+from agentlightning.types import EnqueueRolloutRequest
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import AttemptStatus, FailureKind
 from agentlightning.v1.rollout_pb2 import Assignment, Rollout, RolloutConfig, RolloutStatus
@@ -46,6 +54,30 @@ for line in sys.stdin:
     except grpc.RpcError as error:
         print(error.code().name, reason(error), flush=True)
 """
+BUSY_WORKER = """
+import sys
+import grpc
+from agentlightning.v1 import store_service_pb2 as pb
+from agentlightning.v1.span_pb2 import Span
+from agentlightning.v1.store_service_pb2_grpc import StoreServiceStub
+from google.protobuf.duration_pb2 import Duration
+
+store = StoreServiceStub(grpc.insecure_channel(sys.argv[1]))
+request = pb.DequeueRolloutsRequest(
+    worker_id=sys.argv[2], max_rollouts=2, lease_duration=Duration(seconds=1), wait_timeout=Duration(seconds=5)
+)
+print("ready", flush=True)
+while True:
+    for assignment in store.DequeueRollouts(request, timeout=10).assignments:
+        ids = {"rollout_id": assignment.attempt.rollout_id, "attempt_id": assignment.attempt.attempt_id}
+        print("claimed", ids["attempt_id"], flush=True)
+        span = Span(**ids, trace_id="1" * 32, span_id="1" * 16, name="work")
+        store.AddSpans(pb.AddSpansRequest(spans=[span]), timeout=10)
+        print("heard of", ids["attempt_id"], flush=True)
+        store.CompleteAttempt(pb.CompleteAttemptRequest(**ids, succeeded={}), timeout=10)
+        print("completed", ids["attempt_id"], flush=True)
+"""
+PRODUCERS, BATCH, LINES_BETWEEN_KILLS = 3, 20, range(1, 40)
 
 
 class Store:
@@ -206,3 +238,85 @@ async def test_work_held_through_a_kill_of_the_server_is_still_its_workers(
     async with grpc.aio.insecure_channel(server.address) as channel:
         finished = await Store(StoreServiceStub(channel), server.address).get(rollout)
     assert (finished.status, finished.attempt_count) == (RolloutStatus.ROLLOUT_STATUS_SUCCEEDED, 1)
+
+
+async def enqueue_and_wait(client: LightningStoreClient, enqueued: list[str], enough: asyncio.Event) -> None:
+    while not enough.is_set():
+        batch = await client.enqueue_many_rollouts([EnqueueRolloutRequest(input=1)] * BATCH)
+        ids = [rollout.rollout_id for rollout in batch]
+        enqueued += ids
+        await client.wait_for_rollouts(ids)
+
+
+async def test_each_rollout_of_killed_workers_is_finished_by_another(
+    serve: Callable[..., Any],
+    run_script: Callable[..., Any],
+    faults_in: Callable[[Path], list[str]],
+    times: Callable[[int, int], int],
+    tell: Callable[[str], None],
+) -> None:
+    """They are killed at random moments of their work, and replaced; the rollouts have the default configuration."""
+    server = serve()
+    client = LightningStoreClient(server.address)
+    chance, kills = random.Random(0), times(4, 25)
+    enqueued, said, enough = list[str](), list[str](), asyncio.Event()
+    busy = [run_script(BUSY_WORKER, server.address, f"worker-{number}") for number in range(times(2, 4))]
+    async with asyncio.TaskGroup() as tasks:
+        producers = [tasks.create_task(enqueue_and_wait(client, enqueued, enough)) for _ in range(PRODUCERS)]
+        for number in range(kills):
+            victim = busy.pop(chance.randrange(len(busy)))
+            for _ in range(chance.choice(LINES_BETWEEN_KILLS)):
+                said.append(await asyncio.to_thread(victim.read_line))
+            victim.kill()
+            said += iter(victim.read_line, "")
+            busy.append(await asyncio.to_thread(run_script, BUSY_WORKER, server.address, f"replacement-{number}"))
+        enough.set()
+        await asyncio.wait(producers, timeout=BOUND)
+        for producer in producers:
+            producer.cancel()
+    for worker in busy:
+        worker.kill()
+        said += iter(worker.read_line, "")
+    await client.close()
+    server.kill()
+
+    with contextlib.closing(sqlite3.connect(server.database)) as connection:
+        statuses = dict(connection.execute("SELECT rollout_id, status FROM rollouts"))
+        succeeded = dict(
+            connection.execute("SELECT attempt_id, rollout_id FROM attempts WHERE status = 'succeeded'").fetchall()
+        )
+        [[lost]] = connection.execute("SELECT count(*) FROM attempts WHERE lost")
+    acknowledged = [line.removeprefix("completed ") for line in said if line.startswith("completed")]
+    untrue = [attempt for attempt in acknowledged if attempt not in succeeded]
+    stuck = [rollout for rollout in enqueued if statuses.get(rollout) != "succeeded"]
+    twice = [rollout for rollout, count in Counter(succeeded.values()).items() if count > 1]
+    tell(
+        f"{kills} workers killed: {len(enqueued)} rollouts, {len(acknowledged)} completions acknowledged, {lost} "
+        f"attempts lost with their worker and delivered again: {len(untrue)} completions lost, {len(twice)} rollouts "
+        f"done twice, {len(stuck)} stuck"
+    )
+    assert (untrue, twice, stuck, faults_in(server.database)) == ([], [], [], [])
+
+
+async def test_many_workers_that_slept_through_their_leases_change_nothing(
+    store: Store, start_worker: Callable[[], Any], times: Callable[[int, int], int], tell: Callable[[str], None]
+) -> None:
+    """Half of their rollouts are done by another when they wake, half are another's still."""
+    count = times(3, 20)
+    rollouts = [await store.enqueue() for _ in range(count)]
+    workers = [await asyncio.to_thread(start_worker) for _ in rollouts]
+    for worker in workers:
+        worker.stop()
+    again = [await store.claim() for _ in rollouts]
+    for assignment in again[::2]:
+        await store.complete(assignment)
+    before = [await store.get(rollout) for rollout in rollouts]
+    for worker in workers:
+        worker.go_on()
+    answers = Counter([worker.ask("complete") for worker in workers])
+    changed = [
+        then.rollout_id for then, rollout in zip(before, rollouts, strict=True) if await store.get(rollout) != then
+    ]
+    tell(f"{count} workers stopped and woken: {dict(answers)}, {len(changed)} rollouts changed")
+    assert answers == {"FAILED_PRECONDITION ATTEMPT_SUPERSEDED": count}
+    assert changed == []

@@ -43,7 +43,7 @@ from agentlightning.types import (
     Unset,
     Worker,
 )
-from agentlightning.v1 import attempt_pb2, resources_pb2, rollout_pb2, run_pb2
+from agentlightning.v1 import attempt_pb2, resources_pb2, rollout_pb2, run_pb2, span_pb2
 from agentlightning.v1 import store_service_pb2 as pb
 
 T = TypeVar("T")
@@ -313,11 +313,11 @@ class LightningStoreClient(LightningStore):
         refusals: list[pb.AddSpansResponse.Result] = []
         remaining = iter(spans)
         for batch in _batches(map(convert.span_to_proto, spans)):
-            answer = await self._call("AddSpans", pb.AddSpansRequest(spans=batch))
+            answer, is_repeat = await run(self._add_spans(batch))
             for span, result in zip(remaining, answer.results, strict=False):
                 if result.error_reason:
                     refusals.append(result)
-                elif not result.duplicate:
+                elif is_repeat or not result.duplicate:
                     stored.append(span.model_copy(update={"sequence_id": result.sequence_id}))
         if refusals:
             raise _refused_span(refusals)
@@ -440,6 +440,12 @@ class LightningStoreClient(LightningStore):
 
     async def _on_connection(self, method: str, request: Any) -> Any:
         return await connection_to(self.server_address).call(method, request, retry_seconds=self.retry_seconds)
+
+    async def _add_spans(self, batch: list[span_pb2.Span]) -> tuple[pb.AddSpansResponse, bool]:
+        """The answer, and whether it is a repeat's: spans it calls duplicates are then the first call's own."""
+        return await connection_to(self.server_address).call_or_repeat(
+            "AddSpans", pb.AddSpansRequest(spans=batch), retry_seconds=self.retry_seconds
+        )
 
     async def _dequeue(self, request: pb.DequeueRolloutsRequest, on_lost: OnLost | None) -> list[AttemptedRollout]:
         wait = convert.seconds(request.wait_timeout)

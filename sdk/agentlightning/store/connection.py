@@ -56,7 +56,7 @@ _ERRORS: dict[grpc.StatusCode, type[StoreError]] = {
 }
 _RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", -1),  # an answer holds what was asked and a little more
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -168,12 +168,24 @@ class Connection:
         Raises:
             StoreError: The store refused, or could not be reached for `retry_seconds`.
         """
-        backoff = Backoff(retry_seconds)
+        answer, _ = await self.call_or_repeat(method, request, retry_seconds=retry_seconds, timeout=timeout)
+        return answer
+
+    async def call_or_repeat(
+        self, method: str, request: Any, *, retry_seconds: float, timeout: float = _CALL_SECONDS
+    ) -> tuple[Any, bool]:
+        """Make a call; also say whether it is a repeat that was answered: what it asks may have been done before.
+
+        Raises:
+            StoreError: The store refused, or could not be reached for `retry_seconds`.
+        """
+        backoff, is_repeat = Backoff(retry_seconds), False
         while True:
             try:
-                return await getattr(self.stub, method)(request, timeout=timeout)
+                return await getattr(self.stub, method)(request, timeout=timeout), is_repeat
             except grpc.aio.AioRpcError as error:
                 await backoff.pause_or_raise(error, self.target)
+                is_repeat = True
 
 
 class Backoff:

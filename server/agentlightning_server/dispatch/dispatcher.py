@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -19,15 +20,16 @@ from agentlightning_server.dispatch.deadlines import Deadlines, Due
 from agentlightning_server.dispatch.queues import Queues
 from agentlightning_server.dispatch.rates import Rates
 from agentlightning_server.dispatch.waits import Waits
-from agentlightning_server.errors import draining
+from agentlightning_server.errors import StoreError, draining
 from agentlightning_server.storage import attempts, requests, rollouts
-from agentlightning_server.storage.database import Database
+from agentlightning_server.storage.database import Database, cannot_open
 from agentlightning_server.storage.rows import rollout_status
 from agentlightning_server.storage.transaction import Notices, Reading, Transaction
 
 T = TypeVar("T")
 
 _ROLLOUTS_PER_MESSAGE = 50
+_BYTES_PER_MESSAGE = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,10 @@ class Dispatcher:
         """Open the database, give every lease one fresh duration, and dispatch while the block runs."""
         dispatcher = cls(path, clock)
         async with dispatcher.database:
-            await dispatcher.database.write(attempts.resume)
+            try:
+                await dispatcher.database.write(attempts.resume)
+            except StoreError as error:
+                raise cannot_open(path, error.metadata.get("cause", error)) from error
             timer = asyncio.create_task(dispatcher._deadlines.fire_for_ever(), name="deadlines")
             try:
                 yield dispatcher
@@ -80,8 +85,9 @@ class Dispatcher:
         return await self.database.write(operation)
 
     async def read(self, operation: Callable[[Reading], T]) -> T:
-        """Run an operation that only looks."""
-        await self._deadlines.settle()
+        """Run an operation that only looks. Where the disk takes no write, it sees deadlines that have passed."""
+        with suppress(StoreError):
+            await self._deadlines.settle()
         return await self.database.read(operation)
 
     async def dequeue(
@@ -166,10 +172,25 @@ def _messages(
     terminal: list[Rollout], revision: int, pending: int, unknown: Collection[str] = ()
 ) -> Iterator[WaitRolloutsResponse]:
     """The rollouts in messages of a bearable size; always one, so that the caller learns what is pending."""
-    for start in range(0, max(1, len(terminal)), _ROLLOUTS_PER_MESSAGE):
+    batches = _batches(terminal) or [[]]
+    for number, batch in enumerate(batches):
+        is_last = number == len(batches) - 1
         yield WaitRolloutsResponse(
-            rollouts=terminal[start : start + _ROLLOUTS_PER_MESSAGE],
-            revision=revision,
+            rollouts=batch,
+            revision=revision if is_last else batch[-1].revision,  # who resumes from there misses none of the next
             pending_count=pending,
-            unknown_rollout_ids=unknown if start == 0 else (),
+            unknown_rollout_ids=unknown if number == 0 else (),
         )
+
+
+def _batches(rollouts: Iterable[Rollout]) -> list[list[Rollout]]:
+    """In the order of their revisions."""
+    batches: list[list[Rollout]] = []
+    size = 0
+    for rollout in sorted(rollouts, key=attrgetter("revision")):
+        size += rollout.ByteSize()
+        if not batches or len(batches[-1]) == _ROLLOUTS_PER_MESSAGE or size > _BYTES_PER_MESSAGE:
+            batches.append([])
+            size = rollout.ByteSize()
+        batches[-1].append(rollout)
+    return batches

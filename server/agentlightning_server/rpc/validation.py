@@ -100,6 +100,8 @@ def check_span(span: Span) -> None:
     if not (len(span.trace_id) == 32 and _HEX.fullmatch(span.trace_id)):
         raise FieldInvalidError("trace_id", span.trace_id, "32 lowercase hex digits")
     check_size("sequence_id", span.sequence_id, MAX_SEQUENCE_ID)
+    check_time("start_time", span.start_time)
+    check_time("end_time", span.end_time)
     for attribute in span.attributes:
         _check_attribute(attribute)
     for event in span.events:

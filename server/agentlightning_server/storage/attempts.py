@@ -58,6 +58,7 @@ from agentlightning_server.storage.verdicts import (
 )
 
 _HEARTBEATS_PER_LEASE = 3
+_RELEASED = cancelled("released before it began")
 
 
 def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int | None) -> Assignment:
@@ -130,13 +131,15 @@ def touch(tx: Transaction, attempt_id: str) -> int | None:
 
 
 def release(tx: Transaction, ref: AttemptRef) -> bool:
-    """Give an attempt back unstarted; false when it is not the caller's any more."""
+    """Give an attempt back unstarted, once; false when it is not the caller's any more."""
     try:
         pair = find(tx, ref.rollout_id, ref.attempt_id)
+        if _ended_by(pair, _RELEASED):
+            return True
         verdict = rules.on_release(pair.now)
     except (StoreError, Refused):
         return False
-    apply(tx, pair, verdict, cancelled("released before it began"), by_holder=True, released=True)
+    apply(tx, pair, verdict, _RELEASED, by_holder=True, released=True)
     return True
 
 
@@ -182,7 +185,12 @@ def expire(tx: Transaction, rollout_id: str, attempt_id: str) -> None:
 
 
 def resume(tx: Transaction) -> None:
-    """After a start of the server: every lease gets one fresh duration, and every deadline is looked at again."""
+    """After a start of the server: every lease gets one fresh duration, and every deadline is looked at again.
+
+    The clock may have been set back since the server before: what was created or began later than now did so now.
+    """
+    tx.run("date_rollouts_back", now=tx.now)
+    tx.run("date_back_offs_back", now=tx.now)
     tx.run("renew_leases", now=tx.now)
     for row in tx.all("live_attempts"):
         announce_deadline(tx, find(tx, row["rollout_id"], row["attempt_id"]))
@@ -319,6 +327,10 @@ def _is_repeat(pair: Pair, failure: Failure | None) -> bool:
         return False
     if failure is None:
         return bool(pair.attempt["status"] == AttemptStatus.SUCCEEDED)
+    return _ended_by(pair, failure)
+
+
+def _ended_by(pair: Pair, failure: Failure) -> bool:
     return bool(pair.attempt["failure"] == settled(failure).SerializeToString(deterministic=True))
 
 

@@ -37,6 +37,11 @@ class DatabaseError(Exception):
     """The database cannot be opened: held by another server, made by a newer one, or not a database."""
 
 
+def cannot_open(path: Path, why: object) -> DatabaseError:
+    """The disk, or what is on it, does not let a server begin."""
+    return DatabaseError(f"cannot open the database {str(path)!r}: {why}")
+
+
 class Database:
     """An open database: `write` commits operations in groups, `read` sees the last commit and never waits for a write.
 
@@ -54,15 +59,19 @@ class Database:
         self.durability = f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=FULL"
 
     async def __aenter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire()
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            if self.path.exists() and not os.access(self.path, os.W_OK):  # which SQLite would open without a word
+                raise cannot_open(self.path, "it is read-only")
             self._connection = await _connect(self.path, _WRITER_PRAGMAS)
             await run_on_thread(self._connection, _migrate, self.path)
             for _ in range(_READERS):
                 self._readers.put_nowait(await _connect(self.path, _READER_PRAGMAS, mode="ro"))
-        except BaseException:
+        except BaseException as error:
             await self._close_connections()
+            if isinstance(error, (OSError, sqlite3.Error)):
+                raise cannot_open(self.path, error) from error
             raise
         self._writer = Writer(self._connection, self._clock, self._on_commit)
         self._writer.start()
@@ -131,10 +140,11 @@ class FileLock:
         self.write({"pid": os.getpid()})
 
     def write(self, facts: dict[str, Any]) -> None:
-        """Say who holds the lock."""
+        """Say who holds the lock, in the place of what was said before: that is there also on a full disk."""
         if self._file is not None:
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, json.dumps(facts).encode() + b"\n", 0)
+            text = json.dumps(facts).encode() + b"\n"
+            os.pwrite(self._file, text, 0)
+            os.ftruncate(self._file, len(text))
 
     def release(self) -> None:
         """Let go."""
@@ -163,7 +173,7 @@ async def _connect(path: Path, pragmas: tuple[str, ...], mode: str = "rwc") -> a
         await connection.close()
         # One that never opened does not wait for its thread, which would keep this process from ending.
         await asyncio.to_thread(connection._thread.join)
-        raise DatabaseError(f"cannot open the database {str(path)!r}: {error}") from error
+        raise cannot_open(path, error) from error
     return connection
 
 

@@ -41,6 +41,14 @@ UPDATE rollouts SET
   revision = :revision
 WHERE rollout_id = :rollout_id;
 
+-- name: date_rollouts_back
+UPDATE rollouts SET create_time = :now WHERE create_time > :now;
+
+-- name: date_back_offs_back
+UPDATE rollouts SET available_time = :now + available_time - attempts.end_time
+FROM attempts
+WHERE available_time IS NOT NULL AND attempts.attempt_id = latest_attempt_id AND attempts.end_time > :now;
+
 -- name: start_rollout_attempt
 UPDATE rollouts SET
   status = 'preparing',
@@ -125,8 +133,11 @@ UPDATE attempts SET
 WHERE attempt_id = :attempt_id;
 
 -- name: renew_leases
-UPDATE attempts SET lease_expire_time = :now + lease_duration, last_heartbeat_time = :now
-WHERE status IN ('preparing', 'running') AND lease_duration IS NOT NULL;
+UPDATE attempts SET
+  start_time = min(start_time, :now),  -- which is later only where the clock was set back
+  last_heartbeat_time = iif(lease_duration IS NULL, min(last_heartbeat_time, :now), :now),
+  lease_expire_time = :now + lease_duration
+WHERE status IN ('preparing', 'running');
 
 -- name: live_attempts
 SELECT rollout_id, attempt_id FROM attempts WHERE status IN ('preparing', 'running');
@@ -158,13 +169,13 @@ SELECT sequence_id FROM spans WHERE attempt_id = :attempt_id AND span_id = :span
 
 -- name: insert_resources
 INSERT INTO resources (revision, resources_id, version, run_id, create_time, update_time, resources)
-VALUES (:revision, :resources_id, :version, :run_id, :create_time, :now, :resources);
+VALUES (:revision, :resources_id, :version, :run_id, :create_time, :update_time, :resources);
 
 -- name: resources_version
 SELECT resources FROM resources WHERE resources_id = :resources_id AND version = :version;
 
 -- name: resources_last_version
-SELECT resources, create_time FROM resources WHERE resources_id = :resources_id ORDER BY version DESC LIMIT 1;
+SELECT resources, create_time, update_time FROM resources WHERE resources_id = :resources_id ORDER BY version DESC LIMIT 1;
 
 -- name: resources_latest
 SELECT resources FROM resources ORDER BY revision DESC LIMIT 1;

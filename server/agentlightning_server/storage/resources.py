@@ -15,13 +15,14 @@ def put(tx: Transaction, new: Resources) -> Resources:
     resources_id = new.resources_id or "rs-" + secrets.token_hex(6)
     before = tx.one("resources_last_version", resources_id=resources_id)
     create_time = tx.now if before is None else before["create_time"]
+    update_time = tx.now if before is None else max(tx.now, before["update_time"])
     written = Resources()
     written.CopyFrom(new)
     written.resources_id = resources_id
     written.version = 1 if before is None else Resources.FromString(before["resources"]).version + 1
     written.revision = tx.next_revision()
     written.create_time.CopyFrom(timestamp(create_time))
-    written.update_time.CopyFrom(timestamp(tx.now))
+    written.update_time.CopyFrom(timestamp(update_time))
     tx.run(
         "insert_resources",
         revision=written.revision,
@@ -29,7 +30,7 @@ def put(tx: Transaction, new: Resources) -> Resources:
         version=written.version,
         run_id=written.run_id,
         create_time=create_time,
-        now=tx.now,
+        update_time=update_time,
         resources=written.SerializeToString(),
     )
     return written

@@ -16,6 +16,7 @@ from agentlightning_server.storage.rows import input_columns, rollout_message, r
 from agentlightning_server.storage.transaction import Reading, Transaction
 
 DEFAULT_QUEUE = "default"
+_ENOUGH_BYTES = 1 << 20
 
 
 def enqueue(tx: Transaction, new: Iterable[Rollout]) -> list[Rollout]:
@@ -30,11 +31,15 @@ def start(tx: Transaction, new: Rollout, worker_id: str, lease_duration: int | N
 
 
 def claim(tx: Transaction, queue: str, worker_id: str, limit: int, lease_duration: int) -> list[Assignment]:
-    """Lease the first rollouts of a queue to a worker."""
-    rows = tx.all("queued_rollouts", queue=queue, limit=limit)
-    for row in rows:
+    """Lease the first rollouts of a queue to a worker, no more than it can be told in one message."""
+    claimed: list[Assignment] = []
+    size = 0
+    for row in tx.all("queued_rollouts", queue=queue, limit=limit):
+        if size > _ENOUGH_BYTES:
+            break
         _pin_resources(tx, row)
-    claimed = [attempts.start(tx, row["rollout_id"], worker_id, lease_duration) for row in rows]
+        claimed.append(attempts.start(tx, row["rollout_id"], worker_id, lease_duration))
+        size += claimed[-1].ByteSize()
     workers.on_dequeue(tx, worker_id, found=bool(claimed))
     return claimed
 

@@ -40,11 +40,6 @@ def micros(time: Timestamp | Duration) -> int:
     return time.seconds * _MICRO + time.nanos // 1000
 
 
-def nanos(time: Timestamp) -> int:
-    """A message as nanoseconds."""
-    return time.seconds * 1_000_000_000 + time.nanos
-
-
 def duration(micros: int) -> Duration:
     """Microseconds as a message."""
     return Duration(seconds=micros // _MICRO, nanos=micros % _MICRO * 1000)

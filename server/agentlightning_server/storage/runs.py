@@ -7,7 +7,7 @@ from agentlightning.v1.run_pb2 import Run, RunStatus
 from agentlightning.v1.store_service_pb2 import UpdateRunRequest
 
 from agentlightning_server.errors import StoreError
-from agentlightning_server.storage.rows import timestamp
+from agentlightning_server.storage.rows import micros, timestamp
 from agentlightning_server.storage.transaction import Reading, Transaction
 
 
@@ -63,7 +63,7 @@ def update(tx: Transaction, request: UpdateRunRequest) -> Run:
     if "status" in request.update_mask.paths:
         run.ClearField("end_time")
         if run.status != RunStatus.RUN_STATUS_RUNNING:
-            run.end_time.CopyFrom(timestamp(tx.now))
+            run.end_time.CopyFrom(timestamp(max(tx.now, micros(run.create_time))))
     run.revision = tx.next_revision()
     tx.run("update_run", run_id=run.run_id, status=run.status, revision=run.revision, run=run.SerializeToString())
     return run

@@ -9,7 +9,7 @@ from agentlightning.v1.span_pb2 import Span
 from agentlightning.v1.store_service_pb2 import AddSpansResponse
 
 from agentlightning_server.errors import StoreError
-from agentlightning_server.storage.rows import nanos
+from agentlightning_server.storage.rows import micros
 from agentlightning_server.storage.transaction import Transaction
 
 
@@ -39,8 +39,8 @@ def _add(tx: Transaction, span: Span) -> AddSpansResponse.Result:
         trace_id=span.trace_id,
         parent_span_id=span.parent_span_id,
         name=span.name,
-        start_time=nanos(span.start_time) if span.HasField("start_time") else None,
-        end_time=nanos(span.end_time) if span.HasField("end_time") else None,
+        start_time=micros(span.start_time) if span.HasField("start_time") else None,
+        end_time=micros(span.end_time) if span.HasField("end_time") else None,
         span=span.SerializeToString(),
     )
     if (reward := _reward(span)) is not None:

@@ -116,7 +116,7 @@ def apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failur
         attempt_id=attempt_id,
         status=verdict.attempt,
         lost=verdict.lost,
-        end_time=None if is_live else tx.now,
+        end_time=None if is_live else max(tx.now, pair.attempt["start_time"]),
         lease_expire_time=tx.now + lease if is_live and lease is not None else None,
         failure=None if why is None else why.SerializeToString(deterministic=True),
         revision=tx.next_revision(),
@@ -143,7 +143,7 @@ def apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, re
         release_count=rollout["release_count"] + released,
         queue_position=revision if status.is_queued and not released else rollout["queue_position"],
         available_time=available_time,
-        end_time=(rollout["end_time"] or tx.now) if ends else None,
+        end_time=(rollout["end_time"] or max(tx.now, rollout["create_time"])) if ends else None,
         end_revision=revision if ends else None,
         revision=revision,
     )

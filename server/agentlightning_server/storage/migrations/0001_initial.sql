@@ -133,7 +133,7 @@ CREATE TABLE spans (
   trace_id TEXT NOT NULL,
   parent_span_id TEXT NOT NULL,
   name TEXT NOT NULL,
-  start_time INTEGER,  -- nanoseconds by the clock of its maker
+  start_time INTEGER,  -- by the clock of its maker
   end_time INTEGER,
   span BLOB NOT NULL,  -- agentlightning.v1.Span
   UNIQUE (attempt_id, span_id)
