@@ -360,7 +360,9 @@ class LightningStoreClient(LightningStore):
         return await self._resources(pb.GetResourcesRequest(run_id=self.run_id or ""))
 
     async def query_resources(self, resources_id: str | None = None) -> PaginatedResult[ResourcesUpdate]:
-        request = pb.ListResourcesRequest(resources_id=resources_id or "", run_id=self.run_id or "")
+        request = pb.ListResourcesRequest(
+            resources_id=resources_id or "", run_id=self.run_id or "", all_versions=bool(resources_id)
+        )
         items, _ = await self._pages("ListResources", request, "resources")
         return _everything([convert.resources_from_proto(resources) for resources in items])
 

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import AttemptStatus, FailureKind
-from agentlightning.v1.rollout_pb2 import RolloutStatus
+from agentlightning.v1.rollout_pb2 import RolloutMode, RolloutStatus
 from agentlightning.v1.run_pb2 import RunStatus
 from agentlightning.v1.store_service_pb2_grpc import StoreServiceServicer
+from agentlightning.v1.worker_pb2 import WorkerStatus
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
@@ -45,6 +46,8 @@ _RUN_FIELDS = frozenset(
         "labels",
     }
 )
+
+_MOST_SKIPPED = 1 << 40
 
 Context = Any
 M = TypeVar("M", bound=Message)
@@ -166,20 +169,22 @@ class StoreService(StoreServiceServicer):
         return pb.GetRolloutResponse(rollout=rollout)
 
     async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Context) -> pb.ListRolloutsResponse:
-        self._check_page(request.page_size)
+        self._check_list(request)
         check.check_count("rollout_ids", request.rollout_ids, self._limits.max_wait_ids)
         for status in request.statuses:
             check.check_enum("statuses", status, RolloutStatus)
-        check.check_size("skip", request.skip, 1 << 40)
-        (page, token, total), revision = await self._dispatcher.read(
-            lambda tx: (lists.rollouts(tx, request), tx.revision())
+        check.check_enum_if_given("mode", request.mode, RolloutMode)
+        check.check_number("min_final_reward", request.min_final_reward)
+        check.check_number("max_final_reward", request.max_final_reward)
+        page, revision = await self._dispatcher.read(lambda tx: (lists.rollouts(tx, request), tx.revision()))
+        return pb.ListRolloutsResponse(
+            rollouts=page.items, next_page_token=page.next_token, total_size=page.total, revision=revision
         )
-        return pb.ListRolloutsResponse(rollouts=page, next_page_token=token, total_size=total, revision=revision)
 
     async def ListAttempts(self, request: pb.ListAttemptsRequest, context: Context) -> pb.ListAttemptsResponse:
-        self._check_page(request.page_size)
-        page, token = await self._dispatcher.read(lambda tx: lists.attempts(tx, request))
-        return pb.ListAttemptsResponse(attempts=page, next_page_token=token)
+        self._check_list(request)
+        page = await self._dispatcher.read(lambda tx: lists.attempts(tx, request))
+        return pb.ListAttemptsResponse(attempts=page.items, next_page_token=page.next_token, total_size=page.total)
 
     async def WaitRollouts(
         self, request: pb.WaitRolloutsRequest, context: Context
@@ -208,9 +213,9 @@ class StoreService(StoreServiceServicer):
         )
 
     async def ListSpans(self, request: pb.ListSpansRequest, context: Context) -> pb.ListSpansResponse:
-        self._check_page(request.page_size)
-        page, token = await self._dispatcher.read(lambda tx: lists.spans(tx, request))
-        return pb.ListSpansResponse(spans=page, next_page_token=token)
+        self._check_list(request)
+        page = await self._dispatcher.read(lambda tx: lists.spans(tx, request))
+        return pb.ListSpansResponse(spans=page.items, next_page_token=page.next_token, total_size=page.total)
 
     async def ReserveSequenceIds(
         self, request: pb.ReserveSequenceIdsRequest, context: Context
@@ -253,9 +258,9 @@ class StoreService(StoreServiceServicer):
         return pb.GetResourcesResponse(resources=found)
 
     async def ListResources(self, request: pb.ListResourcesRequest, context: Context) -> pb.ListResourcesResponse:
-        self._check_page(request.page_size)
-        page, token = await self._dispatcher.read(lambda tx: lists.resources(tx, request))
-        return pb.ListResourcesResponse(resources=page, next_page_token=token)
+        self._check_list(request)
+        page = await self._dispatcher.read(lambda tx: lists.resources(tx, request))
+        return pb.ListResourcesResponse(resources=page.items, next_page_token=page.next_token, total_size=page.total)
 
     async def CreateRun(self, request: pb.CreateRunRequest, context: Context) -> pb.CreateRunResponse:
         self._check_request(request.request_id)
@@ -278,9 +283,10 @@ class StoreService(StoreServiceServicer):
         return pb.GetRunResponse(run=await self._dispatcher.read(lambda tx: runs.get(tx, request.run_id)))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
-        self._check_page(request.page_size)
-        page, token = await self._dispatcher.read(lambda tx: lists.runs(tx, request))
-        return pb.ListRunsResponse(runs=page, next_page_token=token)
+        self._check_list(request)
+        check.check_enum_if_given("status", request.status, RunStatus)
+        page = await self._dispatcher.read(lambda tx: lists.runs(tx, request))
+        return pb.ListRunsResponse(runs=page.items, next_page_token=page.next_token)
 
     async def UpdateWorker(self, request: pb.UpdateWorkerRequest, context: Context) -> pb.UpdateWorkerResponse:
         check.check_text("worker_id", request.worker_id)
@@ -295,9 +301,11 @@ class StoreService(StoreServiceServicer):
         return pb.GetWorkerResponse(worker=worker)
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:
-        self._check_page(request.page_size)
-        page, token = await self._dispatcher.read(lambda tx: lists.workers(tx, request))
-        return pb.ListWorkersResponse(workers=page, next_page_token=token)
+        self._check_list(request)
+        for status in request.statuses:
+            check.check_enum("statuses", status, WorkerStatus)
+        page = await self._dispatcher.read(lambda tx: lists.workers(tx, request))
+        return pb.ListWorkersResponse(workers=page.items, next_page_token=page.next_token, total_size=page.total)
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Context) -> pb.GetServerInfoResponse:
         limits = self._limits
@@ -352,8 +360,11 @@ class StoreService(StoreServiceServicer):
         if len(request_id) > self._limits.max_request_id:
             raise FieldInvalidError("request_id", request_id, f"at most {self._limits.max_request_id} characters")
 
-    def _check_page(self, page_size: int) -> None:
-        check.check_size("page_size", page_size, self._limits.max_page)
+    def _check_list(self, request: Any) -> None:
+        """What every list takes, or nearly every one."""
+        check.check_size("page_size", request.page_size, self._limits.max_page)
+        check.check_size("skip", getattr(request, "skip", 0), _MOST_SKIPPED)
+        check.check_enum_if_given("filter_logic", getattr(request, "filter_logic", 0), pb.FilterLogic)
 
     def _lease(self, request: Any, default: timedelta | None) -> int | None:
         """The lease asked for, in microseconds."""

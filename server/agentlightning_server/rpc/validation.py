@@ -70,8 +70,7 @@ def check_rollout(field: str, rollout: Rollout) -> None:
     check_json(f"{field}.input_json", rollout.input_json, required=True)
     check_json(f"{field}.metadata_json", rollout.metadata_json)
     _check_config(f"{field}.config", rollout.config)
-    if rollout.mode != RolloutMode.ROLLOUT_MODE_UNSPECIFIED:
-        check_enum(f"{field}.mode", rollout.mode, RolloutMode)
+    check_enum_if_given(f"{field}.mode", rollout.mode, RolloutMode)
     if rollout.resources_version < 0:
         raise FieldInvalidError(f"{field}.resources_version", rollout.resources_version, "0 or more")
 
@@ -113,6 +112,18 @@ def check_enum(field: str, value: int, enum: Any) -> None:
     """Refuse a number that the generated enum has no name for, and none given at all."""
     if value not in enum.values() or value == 0:
         raise FieldInvalidError(field, value, f"one of {', '.join(enum.keys()[1:])}")
+
+
+def check_enum_if_given(field: str, value: int, enum: Any) -> None:
+    """The same where nothing need be given."""
+    if value:
+        check_enum(field, value, enum)
+
+
+def check_number(field: str, value: float) -> None:
+    """Refuse what is no number."""
+    if math.isnan(value):
+        raise FieldInvalidError(field, value, "a number")
 
 
 def check_time(field: str, value: Timestamp) -> None:

@@ -1,22 +1,18 @@
-"""Composes filtered, sorted, paged lists out of the fragments listed here and bound parameters: no other SQL in Python.
+"""The lists: what each can be sorted and filtered by, as fragments of SQL. `pages` composes them.
 
-Pages are found by key: a token holds the last row's sort key, so a page costs what it returns, however deep it lies.
+What is absent has a rank all the same: a time comes last, a number and a text first.
 """
 
-import base64
-import json
-import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import math
+import sys
 
 from agentlightning.v1.attempt_pb2 import Attempt
-from agentlightning.v1.error_reason_pb2 import ErrorReason
 from agentlightning.v1.resources_pb2 import Resources
-from agentlightning.v1.rollout_pb2 import Rollout, RolloutMode
-from agentlightning.v1.run_pb2 import Run, RunStatus
+from agentlightning.v1.rollout_pb2 import Rollout
+from agentlightning.v1.run_pb2 import Run
 from agentlightning.v1.span_pb2 import Span
 from agentlightning.v1.store_service_pb2 import (
+    FilterLogic,
     ListAttemptsRequest,
     ListResourcesRequest,
     ListRolloutsRequest,
@@ -26,165 +22,186 @@ from agentlightning.v1.store_service_pb2 import (
 )
 from agentlightning.v1.worker_pb2 import Worker
 
-from agentlightning_server.errors import FieldInvalidError, StoreError
-from agentlightning_server.storage.rows import attempt_message, rollout_message, rollout_status, worker_message
+from agentlightning_server.storage.pages import Listing, Page, Query
+from agentlightning_server.storage.rows import (
+    attempt_message,
+    labels_json,
+    rollout_message,
+    rollout_status,
+    worker_message,
+    worker_status,
+)
 from agentlightning_server.storage.transaction import Reading
 
-DEFAULT_PAGE = 100
-_MAX_PAGE_BYTES = 2 << 20
-_LAST = 1 << 62
-
-_ROLLOUT_ORDERS = {
-    "create_time": "create_time",
-    "end_time": f"coalesce(end_time, {_LAST})",  # what has not ended will end last
-    "status": "status",
-    "mode": "CASE mode WHEN 1 THEN 'train' WHEN 2 THEN 'val' WHEN 3 THEN 'test' ELSE '' END",
-    "rollout_id": "rollout_id",
-}
+_OR = FilterLogic.FILTER_LOGIC_OR
+_NEVER = 1 << 62
+_LEAST = -sys.float_info.max
+_WALKED = ("end_time", "final_reward", "rollout_id", "revision")
+"""Orders of rollouts with an index of their own: most have ended, so walking it meets the statuses asked for soon."""
+_HAS_LABELS = "json_patch(labels_json, ?) = json(labels_json)"
+"""Laying the labels asked for over those that are there changes nothing."""
+_LAST_OF_ID = "revision = (SELECT revision FROM resources WHERE resources_id = ? ORDER BY version DESC LIMIT 1)"
 
 
-@dataclass(slots=True)
-class _Query:
-    """A list being composed, sorted by non-null expressions of which the last is unique."""
-
-    columns: str
-    table: str
-    sort: tuple[str, ...]
-    descending: bool = False
-    conditions: list[str] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
-
-    def where(self, condition: str, *values: Any) -> None:
-        self.conditions.append(condition)
-        self.values += values
-
-    def where_in(self, column: str, values: Sequence[Any]) -> None:
-        self.where(f"{column} IN ({', '.join('?' * len(values))})", *values)
-
-    def text(self, columns: str, conditions: Iterable[str]) -> str:
-        return f"SELECT {columns} FROM {self.table} WHERE {' AND '.join(conditions) or 'TRUE'}"
-
-    def count(self, tx: Reading) -> int:
-        return int(tx.connection.execute(self.text("count(*)", self.conditions), self.values).fetchone()[0])
-
-    def page(self, tx: Reading, size: int, token: str, skip: int = 0) -> tuple[list[sqlite3.Row], str]:
-        """One page and the token of the next, empty when there is none. The sort values are a row's last columns."""
-        size = size or DEFAULT_PAGE
-        conditions, values = list(self.conditions), list(self.values)
-        if token:
-            places = ", ".join("?" * len(self.sort))
-            conditions.append(f"({', '.join(self.sort)}) {'<' if self.descending else '>'} ({places})")
-            values += _decoded(token, len(self.sort))
-        direction = "DESC" if self.descending else "ASC"
-        order = ", ".join(f"{expression} {direction}" for expression in self.sort)
-        text = f"{self.text(', '.join((self.columns, *self.sort)), conditions)} ORDER BY {order} LIMIT ? OFFSET ?"
-        rows = tx.connection.execute(text, [*values, size + 1, skip]).fetchall()
-        return rows[:size], self.token(rows[size - 1]) if len(rows) > size else ""
-
-    def token(self, row: sqlite3.Row) -> str:
-        """Where a page that ends with this row is gone on with."""
-        return base64.urlsafe_b64encode(json.dumps(row[-len(self.sort) :]).encode()).decode()
-
-    def fitting_page(self, tx: Reading, size: int, token: str) -> tuple[list[sqlite3.Row], str]:
-        """A page cut short, to one row at least, where its first column would be too large for a message."""
-        rows, next_token = self.page(tx, size, token)
-        total = 0
-        for count, row in enumerate(rows):
-            total += len(row[0])
-            if count and total > _MAX_PAGE_BYTES:
-                return rows[:count], self.token(rows[count - 1])
-        return rows, next_token
+def _columns(*names: str) -> dict[str, str]:
+    """Columns that are never null, text among them: it is empty instead."""
+    return {name: name for name in names}
 
 
-def rollouts(tx: Reading, request: ListRolloutsRequest) -> tuple[list[Rollout], str, int]:
-    """A page of rollouts, the next page's token, and the total if asked."""
-    order, descending = _order(request.order_by)
-    query = _Query("*", "rollouts_with_attempt", (order, "id"), descending)
-    if request.statuses:
-        query.where_in("status", [rollout_status(status) for status in request.statuses])
+def _times(*names: str) -> dict[str, str]:
+    """Columns of moments that may be still to come."""
+    return {name: f"coalesce({name}, {_NEVER})" for name in names}
+
+
+_ROLLOUTS = Listing(
+    table="rollouts",
+    orders={
+        **_columns("create_time", "rollout_id", "status", "resources_id", "priority", "revision"),
+        "end_time": "end_order",
+        "final_reward": "reward_order",
+        "mode": "CASE mode WHEN 1 THEN 'train' WHEN 2 THEN 'val' WHEN 3 THEN 'test' ELSE '' END",
+    },
+    tie="id",
+    message=rollout_message,
+    source="rollouts_with_attempt",
+)
+_ATTEMPTS = Listing(
+    table="attempts",
+    orders={
+        **_columns("sequence_id", "attempt_id", "status", "worker_id"),
+        **_times("start_time", "end_time", "last_heartbeat_time"),
+    },
+    tie="sequence_id",
+    message=attempt_message,
+)
+_SPANS = Listing(
+    table="spans",
+    orders={
+        **_columns("sequence_id", "attempt_id", "trace_id", "span_id", "parent_span_id", "name"),
+        **_times("start_time", "end_time"),
+    },
+    tie="id",
+    message=lambda row: Span.FromString(row["span"]),
+    columns="span",
+)
+_RESOURCES = Listing(
+    table="resources",
+    orders=_columns("revision", "resources_id", "version", "create_time", "update_time"),
+    tie="revision",
+    message=lambda row: Resources.FromString(row["resources"]),
+    columns="resources",
+)
+_RUNS = Listing(
+    table="runs", orders=_columns("id"), tie="id", message=lambda row: Run.FromString(row["run"]), columns="run"
+)
+_WORKERS = Listing(
+    table="workers",
+    orders={
+        **_columns("worker_id", "status", "current_rollout_id", "current_attempt_id"),
+        **_times("last_heartbeat_time", "last_dequeue_time", "last_busy_time", "last_idle_time"),
+    },
+    tie="worker_id",
+    message=worker_message,
+)
+
+
+def rollouts(tx: Reading, request: ListRolloutsRequest) -> Page[Rollout]:
+    """A page of rollouts."""
+    query = Query(_ROLLOUTS, request.order_by, any_of=request.filter_logic == _OR)
     if request.rollout_ids:
-        query.where("rollout_id IN (SELECT value FROM json_each(?))", json.dumps(list(request.rollout_ids)))
+        query.filter_in("rollout_id", request.rollout_ids, indexed=True)
     if request.run_id:
-        query.where("run_id = ?", request.run_id)
+        query.require("run_id = ?", request.run_id, indexed=True)
     if request.queue:
-        query.where("queue = ?", request.queue)
-    if request.mode != RolloutMode.ROLLOUT_MODE_UNSPECIFIED:
-        query.where("mode = ?", request.mode)
-    for key, value in sorted(request.labels.items()):
-        query.where("EXISTS (SELECT 1 FROM json_each(labels_json) WHERE key = ? AND value = ?)", key, value)
-    rows, token = query.page(tx, request.page_size, request.page_token, request.skip)
-    return [rollout_message(row) for row in rows], token, query.count(tx) if request.count_total else 0
+        query.require("queue = ?", request.queue, indexed=True)
+    if request.statuses:
+        _filter_statuses(query, request)
+    if request.rollout_id_contains:
+        query.filter_containing("rollout_id", request.rollout_id_contains)
+    if request.mode:
+        query.require("mode = ?", request.mode)
+    if request.labels:
+        query.require(_HAS_LABELS, labels_json(request.labels))
+    if request.HasField("min_final_reward") or request.HasField("max_final_reward"):
+        _require_reward(query, request)
+    return query.page(tx, request.page_size, request.page_token, request.skip, request.count_total)
 
 
-def attempts(tx: Reading, request: ListAttemptsRequest) -> tuple[list[Attempt], str]:
+def attempts(tx: Reading, request: ListAttemptsRequest) -> Page[Attempt]:
     """A page of a rollout's attempts."""
-    query = _Query("*", "attempts", ("sequence_id",))
-    query.where("rollout_id = ?", request.rollout_id)
-    rows, token = query.page(tx, request.page_size, request.page_token)
-    return [attempt_message(row) for row in rows], token
+    query = Query(_ATTEMPTS, request.order_by)
+    query.require("rollout_id = ?", request.rollout_id, indexed=True)
+    return query.page(tx, request.page_size, request.page_token, request.skip, request.count_total)
 
 
-def spans(tx: Reading, request: ListSpansRequest) -> tuple[list[Span], str]:
-    """A page of a rollout's spans, cut short where it would be too large for a message."""
-    query = _Query("span", "spans", ("sequence_id", "id"))
-    query.where("rollout_id = ?", request.rollout_id)
+def spans(tx: Reading, request: ListSpansRequest) -> Page[Span]:
+    """A page of a rollout's spans."""
+    query = Query(_SPANS, request.order_by, any_of=request.filter_logic == _OR)
+    query.require("rollout_id = ?", request.rollout_id, indexed=True)
     if request.attempt_id == "latest":
-        query.where("attempt_id = (SELECT latest_attempt_id FROM rollouts WHERE rollout_id = ?)", request.rollout_id)
+        query.require("attempt_id = (SELECT latest_attempt_id FROM rollouts WHERE rollout_id = ?)", request.rollout_id)
     elif request.attempt_id:
-        query.where("attempt_id = ?", request.attempt_id)
-    if request.name:
-        query.where("name = ?", request.name)
-    rows, token = query.fitting_page(tx, request.page_size, request.page_token)
-    return [Span.FromString(row[0]) for row in rows], token
+        query.require("attempt_id = ?", request.attempt_id)
+    for column in ("name", "trace_id", "span_id", "parent_span_id"):
+        if text := getattr(request, column):
+            query.filter(f"{column} = ?", text)
+        if text := getattr(request, f"{column}_contains"):
+            query.filter_containing(column, text)
+    return query.page(tx, request.page_size, request.page_token, request.skip, request.count_total)
 
 
-def resources(tx: Reading, request: ListResourcesRequest) -> tuple[list[Resources], str]:
-    """A page of resources in the order of writing."""
-    query = _Query("resources", "resources AS r", ("revision",))
+def resources(tx: Reading, request: ListResourcesRequest) -> Page[Resources]:
+    """A page of resources."""
+    query = Query(_RESOURCES, request.order_by)
     if request.resources_id:
-        query.where("resources_id = ?", request.resources_id)
-    else:
-        query.where("version = (SELECT max(version) FROM resources WHERE resources_id = r.resources_id)")
+        condition = "resources_id = ?" if request.all_versions else _LAST_OF_ID
+        query.require(condition, request.resources_id, indexed=True)
     if request.run_id:
-        query.where("run_id = ?", request.run_id)
-    rows, token = query.fitting_page(tx, request.page_size, request.page_token)
-    return [Resources.FromString(row[0]) for row in rows], token
+        condition = "run_id = ?" if request.all_versions else "run_id = ? AND is_last"
+        query.require(condition, request.run_id, indexed=True)
+    elif not request.all_versions:
+        query.require("is_last", indexed=True)
+    if request.resources_id_contains:
+        query.filter_containing("resources_id", request.resources_id_contains)
+    return query.page(tx, request.page_size, request.page_token, request.skip, request.count_total)
 
 
-def runs(tx: Reading, request: ListRunsRequest) -> tuple[list[Run], str]:
+def runs(tx: Reading, request: ListRunsRequest) -> Page[Run]:
     """A page of runs, newest first."""
-    query = _Query("run", "runs", ("id",), descending=True)
-    if request.status != RunStatus.RUN_STATUS_UNSPECIFIED:
-        query.where("status = ?", request.status)
-    rows, token = query.page(tx, request.page_size, request.page_token)
-    return [Run.FromString(row[0]) for row in rows], token
+    query = Query(_RUNS, "id desc")
+    if request.status:
+        query.require("status = ?", request.status)
+    if request.algorithm:
+        query.require("algorithm = ?", request.algorithm)
+    if request.labels:
+        query.require(_HAS_LABELS, labels_json(request.labels))
+    return query.page(tx, request.page_size, request.page_token)
 
 
-def workers(tx: Reading, request: ListWorkersRequest) -> tuple[list[Worker], str]:
-    """A page of workers by name."""
-    query = _Query("*", "workers", ("worker_id",))
-    rows, token = query.page(tx, request.page_size, request.page_token)
-    return [worker_message(row) for row in rows], token
+def workers(tx: Reading, request: ListWorkersRequest) -> Page[Worker]:
+    """A page of workers."""
+    query = Query(_WORKERS, request.order_by, any_of=request.filter_logic == _OR)
+    if request.statuses:
+        query.filter_in("status", {worker_status(status) for status in request.statuses})
+    if request.worker_id_contains:
+        query.filter_containing("worker_id", request.worker_id_contains)
+    return query.page(tx, request.page_size, request.page_token, request.skip, request.count_total)
 
 
-def _order(order_by: str) -> tuple[str, bool]:
-    name, _, direction = (order_by or "create_time").partition(" ")
-    if name not in _ROLLOUT_ORDERS or direction not in ("", "asc", "desc"):
-        expected = f"one of {', '.join(_ROLLOUT_ORDERS)}, then nothing or ' desc'"
-        raise FieldInvalidError("order_by", order_by, expected)
-    return _ROLLOUT_ORDERS[name], direction == "desc"
+def _filter_statuses(query: Query[Rollout], request: ListRolloutsRequest) -> None:
+    statuses = {rollout_status(status) for status in request.statuses}
+    if query.field not in _WALKED:
+        query.filter_each("status", statuses)
+        return
+    query.filter_in("status", statuses)
+    if query.field == "end_time" and request.filter_logic != _OR and all(status.is_terminal for status in statuses):
+        query.require_between(0, _NEVER - 1)  # those that have not ended may be many, and would come first
 
 
-def _decoded(token: str, length: int) -> list[Any]:
-    try:
-        values = json.loads(base64.urlsafe_b64decode(token))
-    except ValueError:
-        values = None
-    is_key = isinstance(values, list) and all(isinstance(value, int | str) for value in values)
-    if not is_key or len(values) != length:
-        raise StoreError(
-            ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID,
-            f"page_token {token[:50]!r} was not given by this list: start again without one",
-            field="page_token",
-        )
-    return list(values)
+def _require_reward(query: Query[Rollout], request: ListRolloutsRequest) -> None:
+    least = max(request.min_final_reward, _LEAST) if request.HasField("min_final_reward") else _LEAST
+    most = request.max_final_reward if request.HasField("max_final_reward") else math.inf
+    if query.field == "final_reward":
+        query.require_between(least, most)
+    else:
+        query.require("reward_order BETWEEN ? AND ?", least, most)

@@ -184,14 +184,14 @@ SELECT resources FROM resources ORDER BY revision DESC LIMIT 1;
 SELECT resources FROM resources WHERE run_id = :run_id ORDER BY revision DESC LIMIT 1;
 
 -- name: insert_run
-INSERT INTO runs (run_id, queue, algorithm, status, revision, run)
-VALUES (:run_id, :queue, :algorithm, :status, :revision, :run);
+INSERT INTO runs (run_id, queue, algorithm, status, labels_json, revision, run)
+VALUES (:run_id, :queue, :algorithm, :status, :labels_json, :revision, :run);
 
 -- name: run
 SELECT run FROM runs WHERE run_id = :run_id;
 
 -- name: update_run
-UPDATE runs SET status = :status, revision = :revision, run = :run WHERE run_id = :run_id;
+UPDATE runs SET status = :status, labels_json = :labels_json, revision = :revision, run = :run WHERE run_id = :run_id;
 
 -- name: worker
 SELECT * FROM workers WHERE worker_id = :worker_id;
@@ -243,7 +243,7 @@ GROUP BY worker_id;
 -- name: count_others
 SELECT
   attempt_count, span_count, revision,
-  (SELECT count(*) FROM resources WHERE version = 1) AS resources_count,
+  (SELECT count(*) FROM resources WHERE is_last) AS resources_count,
   (SELECT count(*) FROM workers) AS worker_count,
   (SELECT count(*) FROM runs) AS run_count,
   (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size) AS database_bytes

@@ -55,6 +55,11 @@ def attempt_status(value: "ProtoAttemptStatus.ValueType") -> AttemptStatus:
     return AttemptStatus(ProtoAttemptStatus.Name(value).removeprefix("ATTEMPT_STATUS_").lower())
 
 
+def worker_status(value: "WorkerStatus.ValueType") -> str:
+    """The column's word for the wire's."""
+    return WorkerStatus.Name(value).removeprefix("WORKER_STATUS_").lower()
+
+
 def failure_kind(value: "ProtoFailureKind.ValueType") -> FailureKind:
     """The rules' word for the wire's; an unsaid kind is the agent's."""
     name = ProtoFailureKind.Name(value).removeprefix("FAILURE_KIND_").lower()
@@ -76,6 +81,11 @@ def proto_failure_kind(kind: FailureKind) -> "ProtoFailureKind.ValueType":
     return ProtoFailureKind.Value(f"FAILURE_KIND_{kind.upper()}")
 
 
+def labels_json(labels: Mapping[str, str]) -> str:
+    """Labels as a column."""
+    return json.dumps(dict(labels), sort_keys=True)
+
+
 def input_columns(rollout: Rollout) -> dict[str, Any]:
     """What a rollout's owner decides, as columns."""
     config = rollout.config
@@ -95,7 +105,7 @@ def input_columns(rollout: Rollout) -> dict[str, Any]:
         else DEFAULT_MAX_REDELIVERIES,
         "retry_policies": RolloutConfig(retry_policies=config.retry_policies).SerializeToString() or None,
         "metadata_json": rollout.metadata_json,
-        "labels_json": json.dumps(dict(rollout.labels), sort_keys=True),
+        "labels_json": labels_json(rollout.labels),
     }
 
 

@@ -1,13 +1,14 @@
 """Runs: opened, changed by named fields, closed."""
 
 import secrets
+from typing import Any
 
 from agentlightning.v1.error_reason_pb2 import ErrorReason
 from agentlightning.v1.run_pb2 import Run, RunStatus
 from agentlightning.v1.store_service_pb2 import UpdateRunRequest
 
 from agentlightning_server.errors import StoreError
-from agentlightning_server.storage.rows import micros, timestamp
+from agentlightning_server.storage.rows import labels_json, micros, timestamp
 from agentlightning_server.storage.transaction import Reading, Transaction
 
 
@@ -26,9 +27,7 @@ def create(tx: Transaction, new: Run) -> Run:
         run_id=run.run_id,
         queue=run.queue,
         algorithm=run.algorithm,
-        status=run.status,
-        revision=run.revision,
-        run=run.SerializeToString(),
+        **_changing_columns(run),
     )
     return run
 
@@ -65,5 +64,14 @@ def update(tx: Transaction, request: UpdateRunRequest) -> Run:
         if run.status != RunStatus.RUN_STATUS_RUNNING:
             run.end_time.CopyFrom(timestamp(max(tx.now, micros(run.create_time))))
     run.revision = tx.next_revision()
-    tx.run("update_run", run_id=run.run_id, status=run.status, revision=run.revision, run=run.SerializeToString())
+    tx.run("update_run", run_id=run.run_id, **_changing_columns(run))
     return run
+
+
+def _changing_columns(run: Run) -> dict[str, Any]:
+    return {
+        "status": run.status,
+        "labels_json": labels_json(run.labels),
+        "revision": run.revision,
+        "run": run.SerializeToString(),
+    }

@@ -1,5 +1,6 @@
 """Values that a wire message can hold and a store cannot: the caller's fault, never called a bug of the server."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,10 +32,20 @@ def enqueue(**fields: Any) -> pb.EnqueueRolloutsRequest:
         ("ListRollouts", pb.ListRolloutsRequest(statuses=[UNKNOWN])),
         ("ListRollouts", pb.ListRolloutsRequest(statuses=["ROLLOUT_STATUS_UNSPECIFIED"])),
         ("ListRollouts", pb.ListRolloutsRequest(page_token="W1tdLFtdXQ==")),  # [[], []]
+        ("ListRollouts", pb.ListRolloutsRequest(page_token="é")),
+        ("ListRollouts", pb.ListRolloutsRequest(mode=UNKNOWN)),
+        ("ListRollouts", pb.ListRolloutsRequest(filter_logic=UNKNOWN)),
+        ("ListRollouts", pb.ListRolloutsRequest(min_final_reward=math.nan)),
+        ("ListRollouts", pb.ListRolloutsRequest(max_final_reward=math.nan)),
+        ("ListSpans", pb.ListSpansRequest(skip=-1)),
+        ("ListSpans", pb.ListSpansRequest(skip=2**63 - 1)),
+        ("ListRuns", pb.ListRunsRequest(status=UNKNOWN)),
+        ("ListWorkers", pb.ListWorkersRequest(statuses=[UNKNOWN])),
     ],
     ids=[
         *("timeout", "unresponsive timeout", "retry condition", "mode", "lease", "listed status", "no listed status"),
-        "page token",
+        *("page token", "page token in another alphabet", "listed mode", "filter logic", "least reward", "most reward"),
+        *("negative skip", "endless skip", "status of runs", "status of workers"),
     ],
 )
 async def test_it_is_refused_as_invalid(server: Any, method: str, message: Any) -> None:

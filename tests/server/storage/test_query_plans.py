@@ -1,16 +1,11 @@
-"""What SQLite does for each query: found by an index however much the store holds, or named here with a reason."""
+"""What SQLite does for each named query: an index however much the store holds, or named here with a reason."""
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from agentlightning.v1.store_service_pb2 import ListAttemptsRequest, ListResourcesRequest, ListRolloutsRequest
-from agentlightning.v1.store_service_pb2 import ListSpansRequest as ListSpans
-from agentlightning_server.storage import lists
 from agentlightning_server.storage.queries import migrations, queries
-from agentlightning_server.storage.transaction import Reading
 
 SCANS_ALLOWED = {
     "count_leases": "asked for by operators; the index holds the live attempts only",
@@ -58,15 +53,6 @@ def plan(connection: sqlite3.Connection, query: str) -> list[str]:
     return [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", values)]
 
 
-def plan_of_list(connection: sqlite3.Connection, list_: Callable[..., Any], request: Any) -> list[str]:
-    """What SQLite does for the query that a list composes, values filled in."""
-    statements: list[str] = []
-    connection.set_trace_callback(statements.append)
-    list_(Reading(connection, 0), request)
-    connection.set_trace_callback(None)
-    return [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
-
-
 @pytest.mark.parametrize("name", sorted(queries().keys() - SCANS_ALLOWED.keys()))
 def test_no_query_walks_through_all_there_is(connection: sqlite3.Connection, name: str) -> None:
     assert [step for step in plan(connection, queries()[name]) if _SCAN.match(step)] == []
@@ -89,59 +75,3 @@ def test_a_hot_query_is_answered_by_its_index(connection: sqlite3.Connection, na
 def test_the_last_resources_are_found_from_the_end(connection: sqlite3.Connection) -> None:
     """A walk backwards along the primary key that stops at its first step: no sorting."""
     assert plan(connection, queries()["resources_latest"]) == ["SCAN resources"]
-
-
-@pytest.mark.parametrize(
-    ("list_", "request_", "step"),
-    [
-        (lists.spans, ListSpans(rollout_id="ro"), "SEARCH spans USING INDEX spans_rollout (rollout_id=?)"),
-        (
-            lists.spans,
-            ListSpans(rollout_id="ro", attempt_id="latest"),
-            "SEARCH spans USING INDEX spans_rollout (rollout_id=?)",
-        ),
-        (
-            lists.attempts,
-            ListAttemptsRequest(rollout_id="ro"),
-            "SEARCH attempts USING INDEX sqlite_autoindex_attempts_2 (rollout_id=?)",
-        ),
-        (lists.rollouts, ListRolloutsRequest(), "SCAN r USING INDEX rollouts_create_time"),
-        (
-            lists.rollouts,
-            ListRolloutsRequest(rollout_ids=["ro"]),
-            "SEARCH r USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
-        ),
-        (
-            lists.resources,
-            ListResourcesRequest(resources_id="rs"),
-            "SEARCH r USING INDEX sqlite_autoindex_resources_1 (resources_id=?)",
-        ),
-    ],
-    ids=["spans", "spans of the latest attempt", "attempts", "rollouts", "rollouts by id", "versions of resources"],
-)
-def test_a_list_is_read_along_an_index(
-    connection: sqlite3.Connection, list_: Callable[..., Any], request_: Any, step: str
-) -> None:
-    assert step in plan_of_list(connection, list_, request_)
-
-
-@pytest.mark.parametrize(
-    ("list_", "request_"),
-    [
-        (lists.spans, ListSpans(rollout_id="ro")),
-        (lists.attempts, ListAttemptsRequest(rollout_id="ro")),
-        (lists.rollouts, ListRolloutsRequest()),
-        (lists.rollouts, ListRolloutsRequest(order_by="create_time desc")),
-        (lists.rollouts, ListRolloutsRequest(run_id="run")),
-    ],
-    ids=["spans", "attempts", "rollouts", "rollouts, newest first", "rollouts of a run"],
-)
-def test_a_page_costs_what_it_returns(connection: sqlite3.Connection, list_: Callable[..., Any], request_: Any) -> None:
-    """Rows come in order: nothing but the page is read and sorted."""
-    assert not [step for step in plan_of_list(connection, list_, request_) if "TEMP B-TREE" in step]
-
-
-def test_a_deep_page_is_found_by_its_key(connection: sqlite3.Connection) -> None:
-    token = "WzEsIDFd"  # [1, 1]
-    steps = plan_of_list(connection, lists.rollouts, ListRolloutsRequest(page_token=token))
-    assert any(step.startswith("SEARCH r USING INDEX rollouts_create_time") for step in steps)

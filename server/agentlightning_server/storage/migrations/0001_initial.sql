@@ -40,17 +40,20 @@ CREATE TABLE rollouts (
   available_time INTEGER,  -- set while it is queued and a back-off keeps it from being claimed
   final_reward REAL,  -- of the latest attempt
   revision INTEGER NOT NULL,
+  end_order INTEGER NOT NULL AS (coalesce(end_time, 4611686018427387904)),  -- what has not ended will end last
+  reward_order REAL NOT NULL AS (coalesce(final_reward, -9e999)),
   CHECK ((end_time IS NOT NULL) = (status IN ('succeeded', 'failed', 'cancelled')))
 ) STRICT;
 CREATE INDEX rollouts_queue ON rollouts (queue, priority DESC, queue_position)
 WHERE status IN ('queuing', 'requeuing') AND available_time IS NULL;
 CREATE INDEX rollouts_queue_age ON rollouts (queue, create_time) WHERE status IN ('queuing', 'requeuing');
 CREATE INDEX rollouts_available_time ON rollouts (available_time) WHERE available_time IS NOT NULL;
-CREATE INDEX rollouts_run ON rollouts (run_id, create_time, id);
-CREATE INDEX rollouts_status ON rollouts (status, create_time, id);
-CREATE INDEX rollouts_create_time ON rollouts (create_time, id);
-CREATE INDEX rollouts_end_time ON rollouts (coalesce(end_time, 4611686018427387904), id);
-CREATE INDEX rollouts_final_reward ON rollouts (coalesce(final_reward, -9e999), id);
+CREATE INDEX rollouts_run ON rollouts (run_id, create_time);
+CREATE INDEX rollouts_of_queue ON rollouts (queue, create_time);  -- a run has a queue of its own
+CREATE INDEX rollouts_status ON rollouts (status, create_time);
+CREATE INDEX rollouts_create_time ON rollouts (create_time);
+CREATE INDEX rollouts_end_time ON rollouts (end_order);
+CREATE INDEX rollouts_final_reward ON rollouts (reward_order);
 CREATE UNIQUE INDEX rollouts_revision ON rollouts (revision);
 
 -- How many rollouts of each queue are in each status: kept, because counting rows reads them all.
@@ -138,7 +141,7 @@ CREATE TABLE spans (
   span BLOB NOT NULL,  -- agentlightning.v1.Span
   UNIQUE (attempt_id, span_id)
 ) STRICT;
-CREATE INDEX spans_rollout ON spans (rollout_id, sequence_id, id);
+CREATE INDEX spans_rollout ON spans (rollout_id, sequence_id);
 
 CREATE TABLE resources (
   revision INTEGER PRIMARY KEY,  -- the order of writing: the greatest is the latest
@@ -147,10 +150,17 @@ CREATE TABLE resources (
   run_id TEXT NOT NULL,
   create_time INTEGER NOT NULL,  -- of the first version
   update_time INTEGER NOT NULL,
+  is_last INTEGER NOT NULL DEFAULT 1,  -- of its id
   resources BLOB NOT NULL,  -- agentlightning.v1.Resources
   UNIQUE (resources_id, version)
 ) STRICT;
 CREATE INDEX resources_run ON resources (run_id, revision);
+-- Small, as there is one entry an id, and seldom written: lists pass over no earlier version.
+CREATE INDEX resources_last ON resources (revision) WHERE is_last;
+CREATE INDEX resources_last_of_run ON resources (run_id, revision) WHERE is_last;
+CREATE TRIGGER resources_superseded AFTER INSERT ON resources WHEN new.version > 1 BEGIN
+  UPDATE resources SET is_last = 0 WHERE resources_id = new.resources_id AND version = new.version - 1;
+END;
 
 CREATE TABLE runs (
   id INTEGER PRIMARY KEY,
@@ -158,6 +168,7 @@ CREATE TABLE runs (
   queue TEXT NOT NULL,
   algorithm TEXT NOT NULL,
   status INTEGER NOT NULL,
+  labels_json TEXT NOT NULL,
   revision INTEGER NOT NULL,
   run BLOB NOT NULL  -- agentlightning.v1.Run
 ) STRICT;
