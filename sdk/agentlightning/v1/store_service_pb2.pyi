@@ -1807,8 +1807,11 @@ class UpdateRunRequest(google.protobuf.message.Message):
     RUN_FIELD_NUMBER: builtins.int
     UPDATE_MASK_FIELD_NUMBER: builtins.int
     IF_REVISION_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     if_revision: builtins.int
     """Only if the run is still at this revision. 0: whatever it is at."""
+    request_id: builtins.str
+    """Makes a repeat answer what the first call answered, though the run has moved on by it."""
     @property
     def run(self) -> agentlightning.v1.run_pb2.Run:
         """The run's id and the new values."""
@@ -1825,9 +1828,10 @@ class UpdateRunRequest(google.protobuf.message.Message):
         run: agentlightning.v1.run_pb2.Run | None = ...,
         update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
         if_revision: builtins.int = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["run", b"run", "update_mask", b"update_mask"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["if_revision", b"if_revision", "run", b"run", "update_mask", b"update_mask"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["if_revision", b"if_revision", "request_id", b"request_id", "run", b"run", "update_mask", b"update_mask"]) -> None: ...
 
 global___UpdateRunRequest = UpdateRunRequest
 
@@ -2197,7 +2201,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         max_wait_ids: builtins.int
         """Ids in one WaitRollouts."""
         max_message_bytes: builtins.int
-        """Bytes in one message, either way."""
+        """Bytes in one request. Pages and messages of streams stay under 2 MiB, unless one object alone is larger."""
         @property
         def max_wait(self) -> google.protobuf.duration_pb2.Duration:
             """The longest a DequeueRollouts waits."""

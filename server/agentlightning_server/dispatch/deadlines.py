@@ -62,6 +62,9 @@ class Deadlines:
                 except StoreError as error:
                     _log.error("deadlines cannot be written, trying again in %g s: %s", _PAUSE, error)
                     await asyncio.sleep(_PAUSE)
+                except Exception:  # one that is not foreseen must not be the end of all others
+                    _log.exception("deadlines were not looked at, trying again in %g s", _PAUSE)
+                    await asyncio.sleep(_PAUSE)
 
     def _seconds_to_first(self) -> float | None:
         return max(0.0, (self._heap[0][0] - self._clock()) / SECOND) if self._heap else None

@@ -272,12 +272,17 @@ class StoreService(StoreServiceServicer):
         return await self._once(request, pb.CreateRunResponse, create)
 
     async def UpdateRun(self, request: pb.UpdateRunRequest, context: Context) -> pb.UpdateRunResponse:
+        self._check_request(request.request_id)
         check.check_mask("update_mask", request.update_mask, _RUN_FIELDS)
         for name in ("config_json", "checkpoint_json", "summary_json"):
             check.check_json(f"run.{name}", getattr(request.run, name))
         if "status" in request.update_mask.paths:
             check.check_enum("run.status", request.run.status, RunStatus)
-        return pb.UpdateRunResponse(run=await self._dispatcher.write(lambda tx: runs.update(tx, request)))
+
+        def update(tx: Transaction) -> pb.UpdateRunResponse:
+            return pb.UpdateRunResponse(run=runs.update(tx, request))
+
+        return await self._once(request, pb.UpdateRunResponse, update)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         return pb.GetRunResponse(run=await self._dispatcher.read(lambda tx: runs.get(tx, request.run_id)))

@@ -444,3 +444,14 @@ async def test_a_back_off_outlives_a_restart_of_the_server(
     assert await again.dequeue() is None
     clock.advance(10)
     assert await again.dequeue() is not None
+
+
+async def test_a_repeated_update_of_a_run_at_a_revision_is_answered_as_the_first(server: Any) -> None:
+    run = (await server.stub.CreateRun(pb.CreateRunRequest())).run
+    update = pb.UpdateRunRequest(
+        run=Run(run_id=run.run_id, checkpoint_json="1"),
+        update_mask=FieldMask(paths=["checkpoint_json"]),
+        if_revision=run.revision,
+        request_id="checkpoint 1",
+    )
+    assert await server.stub.UpdateRun(update) == await server.stub.UpdateRun(update)
