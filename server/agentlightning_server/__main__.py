@@ -2,13 +2,15 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from agentlightning_server.app import StartError, serve
-from agentlightning_server.config import DEFAULT_PORT, Config
+from agentlightning_server.config import DEFAULT_PORT, Config, Keep
 from agentlightning_server.storage.database import DatabaseError
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -23,6 +25,16 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", type=int, default=DEFAULT_PORT, help="the port; 0 for any free (default: %(default)s)"
     )
+    parser.add_argument(
+        "--keep-days",
+        type=_days,
+        metavar="N",
+        help="delete rollouts that ended, and workers last heard of, N days ago (default: keep all)",
+    )
+    parser.add_argument(
+        "--keep-runs", type=_count, metavar="N", help="delete rollouts of ended runs but the last N (default: keep all)"
+    )
+    parser.add_argument("--vacuum", action="store_true", help="make the file compact before serving it")
     parser.add_argument("--log-level", default="INFO", choices=_LEVELS, help="how much to say (default: %(default)s)")
     parser.add_argument("--clients-lock", type=Path, help=argparse.SUPPRESS)
     return parser
@@ -32,13 +44,33 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until told to stop; 1 when the server cannot start."""
     args = arguments().parse_args(argv)
     logging.basicConfig(level=args.log_level, format="%(asctime)s [%(levelname)s] %(message)s", stream=sys.stderr)
-    config = Config(database=args.db.absolute(), host=args.host, port=args.port, clients_lock=args.clients_lock)
+    config = Config(
+        database=args.db.absolute(),
+        host=args.host,
+        port=args.port,
+        clients_lock=args.clients_lock,
+        keep=Keep(time=args.keep_days, runs=args.keep_runs),
+        vacuum=args.vacuum,
+    )
     try:
         asyncio.run(serve(config, on_ready=lambda address: _greet(address, config)))
     except (StartError, DatabaseError) as error:
         print(f"agl store: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _days(text: str) -> timedelta:
+    with contextlib.suppress(ValueError, OverflowError):
+        if (days := timedelta(days=float(text))) >= timedelta(0):
+            return days
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of days, such as 30 or 0.5")
+
+
+def _count(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of runs, such as 10")
 
 
 def _greet(address: str, config: Config) -> None:

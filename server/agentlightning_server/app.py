@@ -66,7 +66,9 @@ async def serve(config: Config, on_ready: Callable[[str], None] = lambda address
 async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[str]:
     """A server that answers calls while the block runs; yields its address."""
     clock = clock or steady_clock()
-    async with Dispatcher.running(config.database, clock) as dispatcher:
+    async with Dispatcher.running(config.database, clock, config.keep) as dispatcher:
+        if config.vacuum:
+            await dispatcher.database.vacuum()
         server = _grpc_server(config)
         checks = health.HealthServicer()
         store = StoreService(dispatcher, config.limits, version("agl-protocol"), clock)

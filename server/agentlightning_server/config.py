@@ -23,6 +23,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """What a store keeps; what is beyond it is deleted in the background."""
+
+    time: timedelta | None = None
+    """Terminal rollouts, and workers of whom nothing is heard, for so long. None: for ever."""
+    runs: int | None = None
+    """Terminal rollouts of ended runs: those of the last so many runs. None: of all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """How to run a server."""
 
@@ -34,4 +44,7 @@ class Config:
     """Seconds that calls in progress have to finish when the server stops."""
     clients_lock: Path | None = None
     """Stop when nobody holds a shared lock on this file any more: the store ends with its last client."""
+    keep: Keep = field(default_factory=Keep)
+    vacuum: bool = False
+    """Write the database file anew before serving it."""
     limits: Limits = field(default_factory=Limits)

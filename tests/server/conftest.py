@@ -106,13 +106,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def start(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[[], Awaitable[Server]]]:
-    """Starts a server on the test's one file; starting again stops the one before."""
+async def start(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[..., Awaitable[Server]]]:
+    """Starts a server on the test's one file, or set up otherwise; starting again stops the one before."""
     servers = AsyncExitStack()
 
-    async def start_server() -> Server:
+    async def start_server(**settings: Any) -> Server:
         await servers.aclose()
-        config = Config(database=tmp_path / "store.db", port=0, grace=0.5)
+        config = Config(**{"database": tmp_path / "store.db", "port": 0, "grace": 0.5} | settings)
         address = await servers.enter_async_context(running(config, clock))
         channel = await servers.enter_async_context(grpc.aio.insecure_channel(address))
         return Server(StoreServiceStub(channel), address, clock)

@@ -10,15 +10,19 @@ from typing import Self, TypeVar
 
 from agentlightning.v1.rollout_pb2 import Assignment, Rollout
 from agentlightning.v1.store_service_pb2 import (
+    DeleteRolloutsRequest,
+    DeleteRolloutsResponse,
     DequeueRolloutsRequest,
     DequeueRolloutsResponse,
     WaitRolloutsResponse,
 )
 
 from agentlightning_server.clock import Clock
+from agentlightning_server.config import Keep
 from agentlightning_server.dispatch.deadlines import Deadlines, Due
 from agentlightning_server.dispatch.queues import Queues
 from agentlightning_server.dispatch.rates import Rates
+from agentlightning_server.dispatch.retention import Retention
 from agentlightning_server.dispatch.waits import Waits
 from agentlightning_server.errors import StoreError, draining
 from agentlightning_server.storage import attempts, requests, rollouts
@@ -45,10 +49,12 @@ class Dispatcher:
     Attributes:
         database: Where everything is kept.
         rates: How often things happen.
+        retention: What is deleted of it.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, keep: Keep) -> None:
         self.database = Database(path, clock, self._on_commit)
+        self.retention = Retention(self.database, keep)
         self._queues = Queues()
         self._waits = Waits()
         self._deadlines = Deadlines(clock, self._expire)
@@ -57,21 +63,25 @@ class Dispatcher:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, path: Path, clock: Clock) -> AsyncIterator[Self]:
+    async def running(cls, path: Path, clock: Clock, keep: Keep) -> AsyncIterator[Self]:
         """Open the database, give every lease one fresh duration, and dispatch while the block runs."""
-        dispatcher = cls(path, clock)
+        dispatcher = cls(path, clock, keep)
         async with dispatcher.database:
             try:
                 await dispatcher.database.write(attempts.resume)
             except StoreError as error:
                 raise cannot_open(path, error.metadata.get("cause", error)) from error
-            timer = asyncio.create_task(dispatcher._deadlines.fire_for_ever(), name="deadlines")
+            timers = [
+                asyncio.create_task(dispatcher._deadlines.fire_for_ever(), name="deadlines"),
+                asyncio.create_task(dispatcher.retention.sweep_for_ever(), name="retention"),
+            ]
             try:
                 yield dispatcher
             finally:
                 dispatcher.drain()
-                timer.cancel()
-                await asyncio.gather(timer, return_exceptions=True)
+                for timer in timers:
+                    timer.cancel()
+                await asyncio.gather(*timers, return_exceptions=True)
 
     def drain(self) -> None:
         """Answer everybody who waits: the server is going."""
@@ -89,6 +99,11 @@ class Dispatcher:
         with suppress(StoreError):
             await self._deadlines.settle()
         return await self.database.read(operation)
+
+    async def delete(self, request: DeleteRolloutsRequest) -> DeleteRolloutsResponse:
+        """Delete terminal rollouts; see DeleteRollouts."""
+        await self._deadlines.settle()
+        return await self.retention.delete(request)
 
     async def dequeue(
         self, request: DequeueRolloutsRequest, *, limit: int, lease_duration: int, wait_seconds: float
@@ -142,10 +157,11 @@ class Dispatcher:
                 except TimeoutError:
                     return
                 found = await self._terminal_of(rollout_id for rollout_id in ended if rollout_id in pending)
-                for rollout in found.terminal:
-                    pending.pop(rollout.rollout_id, None)
-                if found.terminal:
-                    for message in _messages(found.terminal, found.revision, len(pending)):
+                deleted = [i for i in ended if i in pending and i not in found.known]
+                for rollout_id in [*deleted, *(rollout.rollout_id for rollout in found.terminal)]:
+                    pending.pop(rollout_id, None)
+                if found.terminal or deleted:
+                    for message in _messages(found.terminal, found.revision, len(pending), deleted):
                         yield message
 
     async def _terminal_of(self, rollout_ids: Iterable[str]) -> _Found:

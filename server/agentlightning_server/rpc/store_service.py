@@ -316,7 +316,7 @@ class StoreService(StoreServiceServicer):
         limits = self._limits
         return pb.GetServerInfoResponse(
             version=self._version,
-            capabilities=pb.GetServerInfoResponse.Capabilities(otlp_traces=True),
+            capabilities=pb.GetServerInfoResponse.Capabilities(otlp_traces=True, delete=True, backup=True),
             limits=pb.GetServerInfoResponse.Limits(
                 max_batch=limits.max_batch,
                 max_page=limits.max_page,
@@ -350,10 +350,17 @@ class StoreService(StoreServiceServicer):
         yield pb.WatchResponse()
 
     async def DeleteRollouts(self, request: pb.DeleteRolloutsRequest, context: Context) -> pb.DeleteRolloutsResponse:
-        raise NotImplementedError
+        if not (request.rollout_ids or request.run_id or request.HasField("ended_for")):
+            raise FieldInvalidError("rollout_ids", "", "rollout_ids, run_id or ended_for: something that says which")
+        check.check_count("rollout_ids", request.rollout_ids, self._limits.max_wait_ids)
+        if request.HasField("ended_for"):
+            check.not_negative("ended_for", request.ended_for)
+        return await self._dispatcher.delete(request)
 
     async def BackupDatabase(self, request: pb.BackupDatabaseRequest, context: Context) -> pb.BackupDatabaseResponse:
-        raise NotImplementedError
+        check.check_file_name("file_name", request.file_name)
+        file = await self._dispatcher.database.backup(request.file_name)
+        return pb.BackupDatabaseResponse(path=str(file), size_bytes=file.stat().st_size)
 
     async def _once(self, request: Any, answer_type: type[M], operation: Callable[[Transaction], M]) -> M:
         """Run a creating operation so that a repeat of the request is answered as the first was."""

@@ -23,6 +23,7 @@ _RETRYABLE = {
 }
 MAX_SEQUENCE_ID = 1 << 53  # and far from the end of the numbers, so that there is always a next
 _LONGEST = 315_576_000_000.0  # seconds: what protobuf allows of a Duration, and more than any clock tells
+_LONGEST_FILE_NAME = 200
 _HEX = re.compile(r"[0-9a-f]*")
 
 
@@ -54,6 +55,14 @@ def check_json(field: str, text: str, *, required: bool = False) -> None:
         raise FieldInvalidError(field, text, "JSON text that is not nested absurdly deep") from None
     except ValueError:
         raise FieldInvalidError(field, text, "JSON text, without NaN or Infinity") from None
+
+
+def check_file_name(field: str, name: str) -> None:
+    """Refuse what would lie in another folder, or could not be typed."""
+    plain = name.isprintable() and not name.startswith(".") and not {"/", "\\"} & set(name)
+    if not plain or len(name.encode()) > _LONGEST_FILE_NAME:
+        expected = f"a file name without a folder, without a dot in front, of at most {_LONGEST_FILE_NAME} bytes"
+        raise FieldInvalidError(field, name, expected)
 
 
 def check_mask(field: str, mask: FieldMask, allowed: Iterable[str]) -> None:
@@ -141,6 +150,18 @@ def positive(field: str, value: Duration) -> float:
     seconds = value.seconds + value.nanos / 1e9
     if not 0 < seconds <= _LONGEST:
         raise FieldInvalidError(field, f"{seconds:g}s", "a positive duration")
+    return seconds
+
+
+def not_negative(field: str, value: Duration) -> float:
+    """A duration in seconds, perhaps none.
+
+    Raises:
+        FieldInvalidError: It is negative, or longer than any clock tells.
+    """
+    seconds = value.seconds + value.nanos / 1e9
+    if not 0 <= seconds <= _LONGEST:
+        raise FieldInvalidError(field, f"{seconds:g}s", "0s or more")
     return seconds
 
 

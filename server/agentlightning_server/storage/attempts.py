@@ -81,7 +81,7 @@ def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int 
         lease_duration=lease_duration,
         revision=revision,
     )
-    tx.run("count_attempt")
+    tx.run("count_attempts", count=1)
     tx.notices.events["started"] += 1
     pair = find(tx, rollout_id, attempt_id)
     announce_deadline(tx, pair)

@@ -1,4 +1,4 @@
-"""The database file: who owns it, its connections, its schema's version. One connection writes, the others read."""
+"""The database file: whose it is, its connections, its schema's version. One connection writes, the others read."""
 
 import asyncio
 import fcntl
@@ -14,27 +14,33 @@ from urllib.parse import quote
 import aiosqlite
 
 from agentlightning_server.clock import Clock
+from agentlightning_server.storage.backup import Backups
 from agentlightning_server.storage.queries import migrations
 from agentlightning_server.storage.transaction import Notices, Reading, Transaction
+from agentlightning_server.storage.wal import WAL_LIMIT, Wal
 from agentlightning_server.storage.writer import Writer, run_on_thread
 
 T = TypeVar("T")
 
+APPLICATION_ID = 0x41474C53
+"""`AGLS` in the file's header: a store of ours."""
+
 _READERS = 2
 _WRITER_PRAGMAS = (
+    "PRAGMA auto_vacuum = INCREMENTAL",  # before anything else makes the file
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA mmap_size = 0",
-    "PRAGMA journal_size_limit = 67108864",
+    f"PRAGMA journal_size_limit = {WAL_LIMIT}",
     "PRAGMA trusted_schema = OFF",
 )
 _READER_PRAGMAS = ("PRAGMA query_only = ON", "PRAGMA mmap_size = 0", "PRAGMA trusted_schema = OFF")
 
 
 class DatabaseError(Exception):
-    """The database cannot be opened: held by another server, made by a newer one, or not a database."""
+    """The database cannot be opened: held by another server, made by a newer one or another program, or none at all."""
 
 
 def cannot_open(path: Path, why: object) -> DatabaseError:
@@ -52,6 +58,8 @@ class Database:
 
     def __init__(self, path: Path, clock: Clock, on_commit: Callable[[Notices], None]) -> None:
         self.path = path
+        # Not read-only, though it only reads: SQLite 3.40 then miscounts the columns of tables with generated ones.
+        self._backups = Backups(path, lambda: _connect(path, ("PRAGMA mmap_size = 0",), mode="rw"))
         self._clock = clock
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self._on_commit = on_commit
@@ -64,8 +72,9 @@ class Database:
             self._lock.acquire()
             if self.path.exists() and not os.access(self.path, os.W_OK):  # which SQLite would open without a word
                 raise cannot_open(self.path, "it is read-only")
-            self._connection = await _connect(self.path, _WRITER_PRAGMAS)
-            await run_on_thread(self._connection, _migrate, self.path)
+            self._backups.remove_unfinished()
+            self._connection = await _connect(self.path, ())
+            await run_on_thread(self._connection, _prepare, self.path)
             for _ in range(_READERS):
                 self._readers.put_nowait(await _connect(self.path, _READER_PRAGMAS, mode="ro"))
         except BaseException as error:
@@ -73,7 +82,8 @@ class Database:
             if isinstance(error, (OSError, sqlite3.Error)):
                 raise cannot_open(self.path, error) from error
             raise
-        self._writer = Writer(self._connection, self._clock, self._on_commit)
+        self._wal = Wal(self.path, self._connection)
+        self._writer = Writer(self._connection, self._clock, self._on_commit, self._keep_wal_short)
         self._writer.start()
         return self
 
@@ -81,6 +91,7 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._writer.stop()
+        await self._backups.finish()
         await self._close_connections()
 
     async def _close_connections(self) -> None:
@@ -107,6 +118,32 @@ class Database:
             return await asyncio.shield(run_on_thread(connection, _read, operation, self._clock()))
         finally:
             self._readers.put_nowait(connection)
+
+    async def _keep_wal_short(self) -> None:
+        if not self._backups.is_writing:  # which reads from the log until it ends
+            await self._wal.keep_short()
+
+    async def backup(self, name: str) -> Path:
+        """Write a copy of what is committed into the database's folder; see `Backups.write`."""
+        return await self._backups.write(name, self._clock())
+
+    async def shrink(self) -> None:
+        """Let the file be as small as the pages in use, as far as nobody reads from the write-ahead log."""
+        await self._wal.write_back()
+
+    async def vacuum(self) -> None:
+        """Write the whole file anew, compact and in order; no operation runs meanwhile.
+
+        Raises:
+            DatabaseError: There is no room for it.
+        """
+        try:
+            await run_on_thread(self._connection, _vacuum)
+        except sqlite3.Error as error:
+            raise DatabaseError(
+                f"cannot vacuum the database {str(self.path)!r}: {error}; it takes twice its size of free space: make "
+                "room, or serve it as it is"
+            ) from error
 
     def announce(self, **facts: object) -> None:
         """Tell whoever finds the file held (another server, a client looking for this one) who holds it."""
@@ -177,16 +214,43 @@ async def _connect(path: Path, pragmas: tuple[str, ...], mode: str = "rwc") -> a
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        _refuse_others(connection, path)
+        for pragma in _WRITER_PRAGMAS:
+            connection.execute(pragma).fetchall()
+        _migrate(connection)
+    except sqlite3.Error as error:
+        raise cannot_open(path, error) from error
+
+
+def _refuse_others(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that is not ours to write, before anything is written to it."""
+    maker, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    is_empty = connection.execute("PRAGMA schema_version").fetchone()[0] == 0
+    if maker != APPLICATION_ID and not (is_empty and maker == version == 0):
+        raise DatabaseError(
+            f"the database {str(path)!r} is no store: another program made it; give another file with --db"
+        )
     if version > len(migrations()):
         raise DatabaseError(
             f"the database {str(path)!r} has schema version {version}, this server knows {len(migrations())}: "
             "it was written by a newer one; use that, or another file"
         )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to the newest version, each step in a transaction: a kill leaves the file before or after it."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     for number, script in enumerate(migrations()[version:], start=version + 1):
+        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}"
         # executescript commits what is open, so the script opens and commits its own transaction.
-        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; {marks}; COMMIT;")
+
+
+def _vacuum(connection: sqlite3.Connection) -> None:
+    connection.execute("VACUUM")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _read(connection: sqlite3.Connection, operation: Callable[[Reading], T], now: int) -> T:

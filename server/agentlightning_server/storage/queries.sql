@@ -96,8 +96,8 @@ INSERT INTO attempts (
   :revision
 );
 
--- name: count_attempt
-UPDATE store SET attempt_count = attempt_count + 1;
+-- name: count_attempts
+UPDATE store SET attempt_count = attempt_count + :count;
 
 -- name: earlier_failures
 SELECT status, count(*) AS count FROM attempts
@@ -228,6 +228,79 @@ VALUES (:request_id, :digest, :answer, :expire_time);
 DELETE FROM requests WHERE request_id IN (
   SELECT request_id FROM requests WHERE expire_time <= :now ORDER BY expire_time LIMIT 100
 );
+
+-- name: rollouts_to_delete
+SELECT rollout_id, run_id, queue, attempt_count, end_time FROM rollouts
+WHERE rollout_id IN (SELECT value FROM json_each(:rollout_ids));
+
+-- name: ended_rollouts
+SELECT rollout_id, run_id, queue, attempt_count FROM rollouts
+WHERE end_order <= :ended_by
+ORDER BY end_order, id
+LIMIT :limit;
+
+-- name: ended_rollouts_of_run
+SELECT rollout_id, run_id, queue, attempt_count FROM rollouts
+WHERE run_id = :run_id AND end_time <= :ended_by
+ORDER BY end_time
+LIMIT :limit;
+
+-- name: old_runs
+SELECT run_id FROM runs
+WHERE id <= (SELECT id FROM runs ORDER BY id DESC LIMIT 1 OFFSET :kept) AND status <> :running
+  AND EXISTS (SELECT 1 FROM rollouts WHERE rollouts.run_id = runs.run_id AND end_time IS NOT NULL);
+
+-- name: live_attempt
+SELECT attempt_id, worker_id FROM attempts WHERE rollout_id = :rollout_id AND status IN ('preparing', 'running');
+
+-- name: delete_rollout
+DELETE FROM rollouts WHERE rollout_id = :rollout_id;
+
+-- name: delete_attempts
+DELETE FROM attempts WHERE rollout_id = :rollout_id;
+
+-- name: delete_sequence
+DELETE FROM span_sequences WHERE rollout_id = :rollout_id;
+
+-- name: put_tombstone
+INSERT INTO tombstones (revision, id, run_id, queue, delete_time) VALUES (:revision, :id, :run_id, :queue, :now);
+
+-- name: put_deletion
+INSERT INTO deletions (rollout_id) VALUES (:rollout_id);
+
+-- name: deletion
+SELECT rollout_id FROM deletions WHERE rollout_id = :rollout_id;
+
+-- name: deletions
+SELECT rollout_id FROM deletions ORDER BY rollout_id LIMIT :limit;
+
+-- name: delete_spans
+DELETE FROM spans WHERE id IN (SELECT id FROM spans WHERE rollout_id = :rollout_id LIMIT :limit);
+
+-- name: end_deletion
+DELETE FROM deletions WHERE rollout_id = :rollout_id;
+
+-- name: old_tombstone
+SELECT max(revision) AS revision
+FROM (SELECT revision, delete_time FROM tombstones ORDER BY revision LIMIT :limit)
+WHERE delete_time <= :deleted_by;
+
+-- name: forget_tombstones
+DELETE FROM tombstones WHERE revision <= :revision;
+
+-- name: forget_revision
+UPDATE store SET forgotten_revision = max(forgotten_revision, :revision);
+
+-- name: silent_workers
+SELECT worker_id FROM workers
+WHERE current_attempt_id = '' AND max(
+  coalesce(last_heartbeat_time, 0), coalesce(last_dequeue_time, 0), coalesce(last_busy_time, 0),
+  coalesce(last_idle_time, 0)
+) <= :heard_by
+LIMIT :limit;
+
+-- name: delete_worker
+DELETE FROM workers WHERE worker_id = :worker_id;
 
 -- name: count_rollouts
 SELECT queue, status, count FROM rollout_counts WHERE count > 0 ORDER BY queue, status;

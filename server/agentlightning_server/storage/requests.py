@@ -52,7 +52,7 @@ def recall(tx: Transaction, request_id: str, request: Message, answer_type: type
 def remember(tx: Transaction, request_id: str, request: Message, answer: Message) -> None:
     """Keep an answer for 24 hours; without an id there is nothing to keep it by."""
     if request_id:
-        tx.run("forget_requests", now=tx.now)
+        forget(tx)
         tx.run(
             "put_request",
             request_id=request_id,
@@ -60,6 +60,11 @@ def remember(tx: Transaction, request_id: str, request: Message, answer: Message
             answer=answer.SerializeToString(),
             expire_time=tx.now + _KEPT,
         )
+
+
+def forget(tx: Transaction) -> int:
+    """Drop some of the answers whose time is over, and say how many."""
+    return tx.run("forget_requests", now=tx.now)
 
 
 def _digest(request: Message) -> bytes:

@@ -4,12 +4,13 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 
 from agentlightning.v1.rollout_pb2 import Assignment, Rollout
 from agentlightning.v1.store_service_pb2 import UpdateRolloutRequest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from agentlightning_server.errors import rollout_not_found
+from agentlightning_server.errors import StoreError, rollout_not_found
 from agentlightning_server.lifecycle.states import AttemptStatus
 from agentlightning_server.storage import attempts, resources, verdicts, workers
 from agentlightning_server.storage.rows import input_columns, rollout_message, rollout_status
@@ -46,7 +47,10 @@ def claim(tx: Transaction, queue: str, worker_id: str, limit: int, lease_duratio
 
 def still_leased(tx: Reading, assigned: Iterable[Assignment]) -> list[Assignment]:
     """Those of the assignments that are still their holder's, as they stand now."""
-    pairs = [verdicts.find(tx, known.attempt.rollout_id, known.attempt.attempt_id) for known in assigned]
+    pairs = []
+    for known in assigned:
+        with suppress(StoreError):  # deleted meanwhile
+            pairs.append(verdicts.find(tx, known.attempt.rollout_id, known.attempt.attempt_id))
     live = [pair for pair in pairs if AttemptStatus(pair.attempt["status"]).is_live and pair.now.is_latest]
     return [attempts.assignment(tx, pair) for pair in live]
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -31,13 +31,21 @@ async def run_on_thread(connection: aiosqlite.Connection, function: Callable[...
 class Writer:
     """Takes operations one by one and commits them together.
 
-    A batch forms by itself while the one before is being synced: no timer, no delay for a lone caller.
+    A batch forms by itself while the one before is being synced: no timer, no delay for a lone caller. What is to be
+    done between two commits is awaited there.
     """
 
-    def __init__(self, connection: aiosqlite.Connection, clock: Clock, on_commit: Callable[[Notices], None]) -> None:
+    def __init__(
+        self,
+        connection: aiosqlite.Connection,
+        clock: Clock,
+        on_commit: Callable[[Notices], None],
+        between: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._connection = connection
         self._clock = clock
         self._on_commit = on_commit
+        self._between = between
         self._pending: asyncio.Queue[tuple[Operation, asyncio.Future[Any]] | None] = asyncio.Queue()
         self._stopping = False
 
@@ -70,6 +78,8 @@ class Writer:
                     break
                 batch.append(entry)
             await self._commit(batch)
+            if self._between is not None:
+                await self._between()
             if stop:
                 return
 

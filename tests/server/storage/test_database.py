@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from agentlightning_server.storage.database import Database, DatabaseError
+from agentlightning_server.storage import database as database_module
+from agentlightning_server.storage.database import APPLICATION_ID, Database, DatabaseError
 from agentlightning_server.storage.queries import migrations
 from agentlightning_server.storage.transaction import Notices, Reading, Transaction
 
@@ -60,11 +61,78 @@ async def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
 
 async def test_a_file_written_by_a_newer_server_is_refused_by_name(path: Path) -> None:
     with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(migrations()) + 7}")
     connection.close()
     with pytest.raises(DatabaseError, match=rf"{path}.*version {len(migrations()) + 7}.*newer"):
         async with database_at(path):
             pass
+
+
+async def test_the_database_of_another_program_is_refused_by_name(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.close()
+    with pytest.raises(DatabaseError, match=f"{path}.*another program.*--db"):
+        async with database_at(path):
+            pass
+
+
+async def test_the_database_of_another_program_is_left_as_it_was(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(DatabaseError):
+        async with database_at(path):
+            pass
+    assert path.read_bytes() == before
+
+
+async def test_an_empty_file_is_taken_for_a_new_one(path: Path) -> None:
+    path.touch()
+    async with database_at(path) as database:
+        assert await database.read(pragma("user_version")) == len(migrations())
+
+
+async def test_a_migration_that_stops_in_the_middle_leaves_the_file_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with database_at(path) as database:
+        await database.write(lambda tx: tx.next_revision())
+    broken = "CREATE TABLE more (id INTEGER); UPDATE store SET revision = 99; SELECT no_such_function()"
+    monkeypatch.setattr(database_module, "migrations", lambda: [*migrations(), broken])
+    with pytest.raises(DatabaseError, match=f"{path}.*no_such_function"):
+        async with database_at(path):
+            pass
+    monkeypatch.undo()
+    async with database_at(path) as database:
+        assert await database.read(pragma("user_version")) == len(migrations())
+        assert await database.read(lambda tx: tx.revision()) == 1
+
+
+async def test_the_first_migration_that_stops_in_the_middle_leaves_an_empty_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "migrations", lambda: [f"{migrations()[0]}; SELECT no_such_function()"])
+    with pytest.raises(DatabaseError):
+        async with database_at(path):
+            pass
+    monkeypatch.undo()
+    async with database_at(path) as database:
+        assert await database.read(lambda tx: tx.revision()) == 0
+
+
+async def test_a_vacuum_takes_out_what_nothing_is_in(path: Path, database: Database) -> None:
+    def fill(tx: Transaction) -> None:
+        tx.connection.execute("CREATE TABLE ballast (bytes BLOB)")
+        tx.connection.execute("INSERT INTO ballast VALUES (zeroblob(2000000))")
+
+    await database.write(fill)
+    await database.write(lambda tx: tx.connection.execute("DROP TABLE ballast"))
+    await database.vacuum()
+    assert path.stat().st_size < 500_000
+    assert await database.read(pragma("integrity_check")) == "ok"
 
 
 async def test_a_file_that_is_no_database_is_refused_by_name(path: Path) -> None:

@@ -32,6 +32,13 @@ HOT = {
     "run": "SEARCH runs USING INDEX sqlite_autoindex_runs_1 (run_id=?)",
     "worker": "SEARCH workers USING PRIMARY KEY (worker_id=?)",
     "request": "SEARCH requests USING PRIMARY KEY (request_id=?)",
+    "rollouts_to_delete": "SEARCH rollouts USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+    "ended_rollouts": "SEARCH rollouts USING INDEX rollouts_end_time (end_order<?)",
+    "ended_rollouts_of_run": "SEARCH rollouts USING INDEX rollouts_run_end_time (run_id=? AND end_time<?)",
+    "live_attempt": "SEARCH attempts USING INDEX attempts_live (rollout_id=?)",
+    "delete_attempts": "SEARCH attempts USING COVERING INDEX sqlite_autoindex_attempts_2 (rollout_id=?)",
+    "delete_spans": "SEARCH spans USING COVERING INDEX spans_rollout (rollout_id=?)",
+    "forget_tombstones": "SEARCH tombstones USING INTEGER PRIMARY KEY (rowid<?)",
     "forget_requests": "SEARCH requests USING COVERING INDEX requests_expire_time (expire_time<?)",
 }
 _PARAMETER = re.compile(r":(\w+)")
@@ -75,3 +82,19 @@ def test_a_hot_query_is_answered_by_its_index(connection: sqlite3.Connection, na
 def test_the_last_resources_are_found_from_the_end(connection: sqlite3.Connection) -> None:
     """A walk backwards along the primary key that stops at its first step: no sorting."""
     assert plan(connection, queries()["resources_latest"]) == ["SCAN resources"]
+
+
+def test_a_deleted_rollout_finds_the_attempts_that_go_with_it(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    steps = plan(connection, queries()["delete_rollout"])
+    assert "SEARCH attempts USING COVERING INDEX sqlite_autoindex_attempts_2 (rollout_id=?)" in steps
+
+
+def test_old_tombstones_are_looked_for_from_the_oldest_and_not_beyond_a_step(connection: sqlite3.Connection) -> None:
+    """A walk along the primary key that stops at its limit: no sorting."""
+    assert not [step for step in plan(connection, queries()["old_tombstone"]) if "TEMP B-TREE" in step]
+
+
+def test_runs_with_nothing_to_delete_cost_one_look_each(connection: sqlite3.Connection) -> None:
+    steps = plan(connection, queries()["old_runs"])
+    assert "SEARCH rollouts USING COVERING INDEX rollouts_run_end_time (run_id=? AND end_time>?)" in steps

@@ -49,6 +49,7 @@ WHERE status IN ('queuing', 'requeuing') AND available_time IS NULL;
 CREATE INDEX rollouts_queue_age ON rollouts (queue, create_time) WHERE status IN ('queuing', 'requeuing');
 CREATE INDEX rollouts_available_time ON rollouts (available_time) WHERE available_time IS NOT NULL;
 CREATE INDEX rollouts_run ON rollouts (run_id, create_time);
+CREATE INDEX rollouts_run_end_time ON rollouts (run_id, end_time) WHERE end_time IS NOT NULL;
 CREATE INDEX rollouts_of_queue ON rollouts (queue, create_time);  -- a run has a queue of its own
 CREATE INDEX rollouts_status ON rollouts (status, create_time);
 CREATE INDEX rollouts_create_time ON rollouts (create_time);
@@ -74,6 +75,7 @@ CREATE TRIGGER rollouts_moved AFTER UPDATE OF status ON rollouts WHEN new.status
 END;
 CREATE TRIGGER rollouts_deleted AFTER DELETE ON rollouts BEGIN
   UPDATE rollout_counts SET count = count - 1 WHERE queue = old.queue AND status = old.status;
+  DELETE FROM rollout_counts WHERE queue = old.queue AND status = old.status AND count = 0;
 END;
 
 CREATE TABLE attempts (
@@ -129,7 +131,7 @@ CREATE TABLE span_sequences (
 
 CREATE TABLE spans (
   id INTEGER PRIMARY KEY,
-  rollout_id TEXT NOT NULL REFERENCES rollouts (rollout_id) ON DELETE CASCADE,
+  rollout_id TEXT NOT NULL,  -- no foreign key: those of a deleted rollout go after it, in steps
   attempt_id TEXT NOT NULL,
   span_id TEXT NOT NULL,
   sequence_id INTEGER NOT NULL,
@@ -196,6 +198,11 @@ CREATE TABLE tombstones (
   queue TEXT NOT NULL,
   delete_time INTEGER NOT NULL
 ) STRICT;
+
+-- Deleted rollouts whose spans are still to go.
+CREATE TABLE deletions (
+  rollout_id TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
 
 -- What creating and claiming calls answered, so that a repeat is answered the same.
 CREATE TABLE requests (

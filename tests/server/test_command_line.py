@@ -1,0 +1,29 @@
+"""`agl store`: what may be said on its command line."""
+
+from datetime import timedelta
+
+import pytest
+from agentlightning_server.__main__ import arguments
+
+
+def test_unless_told_otherwise_everything_is_kept() -> None:
+    args = arguments().parse_args([])
+    assert (args.keep_days, args.keep_runs, args.vacuum) == (None, None, False)
+
+
+def test_days_may_be_parts_of_days() -> None:
+    assert arguments().parse_args(["--keep-days", "0.5"]).keep_days == timedelta(hours=12)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [("--keep-days", text) for text in ("-1", "nan", "inf", "1e300", "long")]
+    + [("--keep-runs", text) for text in ("-1", "1.5", "all")],
+)
+def test_what_is_no_number_is_refused_with_one_that_is(
+    flag: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        arguments().parse_args([flag, text])
+    message = capsys.readouterr().err
+    assert repr(text) in message and "such as" in message
