@@ -60,6 +60,18 @@ def attempt_not_found(rollout_id: str, attempt_id: str) -> StoreError:
     )
 
 
+def revision_out_of_range(after: int, oldest: int, revision: int) -> StoreError:
+    """The store cannot go on from a revision."""
+    why = "not reached" if after > revision else "older than what is remembered of deletions"
+    return StoreError(
+        ErrorReason.ERROR_REASON_REVISION_OUT_OF_RANGE,
+        f"after_revision is {after}, {why}, expected {oldest} to {revision}: list again and go on from there",
+        after_revision=after,
+        oldest_revision=oldest,
+        revision=revision,
+    )
+
+
 def unavailable(cause: str) -> StoreError:
     """The disk does not take the write, or the server is going away."""
     message = f"the store cannot write now: {cause}; nothing changed"

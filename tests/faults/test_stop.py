@@ -89,6 +89,19 @@ async def test_whoever_waits_for_rollouts_is_told_to_try_again(
 
 
 @both_signals
+async def test_whoever_watches_is_told_to_try_again(serve: Callable[..., Any], number: signal.Signals) -> None:
+    server = serve()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        watching = store_at(channel).Watch(pb.WatchRequest())
+        await watching.read()
+        server.send(number)
+        async with asyncio.timeout(BOUND):
+            assert await told(watching.read()) == "UNAVAILABLE"
+        assert "going away" in await watching.details()
+        assert await ended(server) == 0
+
+
+@both_signals
 async def test_whoever_waits_for_work_is_told_that_there_is_none(
     serve: Callable[..., Any], number: signal.Signals
 ) -> None:

@@ -92,8 +92,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
          "metadata": {"run_id": "run-5f0c2b7a91de", "if_revision": "12", "revision": "15"}}
     """
     ERROR_REASON_REVISION_OUT_OF_RANGE: _ErrorReason.ValueType  # 13
-    """OUT_OF_RANGE: a watch from a revision whose deletions are forgotten, or that the store has not reached (it is
-    another store, or an older copy). List, then watch from the list's revision.
+    """OUT_OF_RANGE: a watch from a revision whose deletions are forgotten, or a watch or wait from one that the store has
+    not reached (it is another store, or an older copy). List, then go on from the list's revision.
 
         {"reason": "REVISION_OUT_OF_RANGE", "domain": "agentlightning",
          "metadata": {"after_revision": "12", "oldest_revision": "9000", "revision": "9500"}}
@@ -195,8 +195,8 @@ ERROR_REASON_REVISION_MISMATCH: ErrorReason.ValueType  # 12
      "metadata": {"run_id": "run-5f0c2b7a91de", "if_revision": "12", "revision": "15"}}
 """
 ERROR_REASON_REVISION_OUT_OF_RANGE: ErrorReason.ValueType  # 13
-"""OUT_OF_RANGE: a watch from a revision whose deletions are forgotten, or that the store has not reached (it is
-another store, or an older copy). List, then watch from the list's revision.
+"""OUT_OF_RANGE: a watch from a revision whose deletions are forgotten, or a watch or wait from one that the store has
+not reached (it is another store, or an older copy). List, then go on from the list's revision.
 
     {"reason": "REVISION_OUT_OF_RANGE", "domain": "agentlightning",
      "metadata": {"after_revision": "12", "oldest_revision": "9000", "revision": "9500"}}

@@ -1086,7 +1086,7 @@ class WaitRolloutsRequest(google.protobuf.message.Message):
     any: builtins.bool
     """Whether one is enough."""
     after_revision: builtins.int
-    """Leave out those that ended at or before this revision. 0: none."""
+    """Leave out those that ended at or before this revision; they are not waited for. 0: none."""
     @property
     def rollout_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Which to wait for, at most `max_wait_ids`."""
@@ -1119,16 +1119,16 @@ class WaitRolloutsResponse(google.protobuf.message.Message):
     PENDING_COUNT_FIELD_NUMBER: builtins.int
     UNKNOWN_ROLLOUT_IDS_FIELD_NUMBER: builtins.int
     revision: builtins.int
-    """The revision to resume from."""
+    """The revision to resume from: all that ended up to it has been sent, and nothing that ended later."""
     pending_count: builtins.int
     """How many are still to come."""
     @property
     def rollouts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[agentlightning.v1.rollout_pb2.Rollout]:
-        """Those that are terminal now and were not sent before."""
+        """Those that are terminal now and were not sent before. A message stays under 2 MiB; a larger rollout goes alone."""
 
     @property
     def unknown_rollout_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Ids that the store does not know. In the first message only."""
+        """Ids that the store does not know, or no more."""
 
     def __init__(
         self,
@@ -1152,11 +1152,11 @@ class WatchRequest(google.protobuf.message.Message):
     RUN_ID_FIELD_NUMBER: builtins.int
     QUEUE_FIELD_NUMBER: builtins.int
     after_revision: builtins.int
-    """Send what changed after it."""
+    """Send what changed after it. 0: everything there is first, without what was deleted before."""
     run_id: builtins.str
-    """Only of this run. Empty: any."""
+    """Only this run, its rollouts and its resources. Empty: any."""
     queue: builtins.str
-    """Only in this queue. Empty: any."""
+    """Only the rollouts and runs of this queue. Empty: any."""
     def __init__(
         self,
         *,
@@ -1244,7 +1244,7 @@ class WatchResponse(google.protobuf.message.Message):
     """The revision to resume from. A message without changes says only this."""
     @property
     def changes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WatchResponse.Change]:
-        """What changed, in the order of revisions."""
+        """What changed, in the order of revisions. A message stays under 2 MiB; a larger object goes alone."""
 
     def __init__(
         self,

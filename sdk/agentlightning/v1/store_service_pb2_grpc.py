@@ -359,9 +359,12 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WaitRollouts(self, request, context):
-        """Sends each of the named rollouts once it is terminal, those that already are at once. The first message names the
-        unknown ids, which are not waited for. Ends OK when nothing is pending, when one has come and `any` was asked, or
-        when the time is up. To resume after a break, pass the last revision: what ended since is sent.
+        """Sends each of the named rollouts once it is terminal, those that already are at once, in the order in which they
+        ended. Unknown ids are named in the first message; one that is deleted before it could be sent is named as unknown
+        when that happens; neither is waited for. Ends OK when nothing is pending, when one has come and `any` was asked, or
+        when the time is up. To resume after a break, pass the same ids and the last revision: what ended since is sent,
+        nothing is missed, and nothing comes twice unless it was reopened and ended again. Called by algorithms. Fails with
+        OUT_OF_RANGE when the revision is not reached.
 
         grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"],"wait_timeout":"60s"}' localhost:4747 agentlightning.v1.StoreService/WaitRollouts
         """
@@ -370,9 +373,11 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Sends every object that changed after a revision, in its latest state, then each as it changes; steps in between
-        may merge. Never ends by itself. Called by dashboards and by whoever keeps a copy. Fails with OUT_OF_RANGE when the
-        revision is too old or not reached: list again.
+        """Sends every object that changed after a revision, in its latest state and in the order of revisions, then each as
+        it changes; steps in between may merge. Spans and heartbeats are no changes. The first message comes at once, and an
+        empty one now and then while everything that changes is filtered out. Never ends by itself. Called by dashboards and
+        by whoever keeps a copy. Fails with OUT_OF_RANGE when the revision is not reached, or when deletions after it, or
+        after what a caller too slow was sent last, are forgotten: list again.
 
         grpcurl -plaintext -d '{"after_revision":0}' localhost:4747 agentlightning.v1.StoreService/Watch
         """

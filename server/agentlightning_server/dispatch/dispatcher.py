@@ -1,20 +1,20 @@
-"""Brings storage, queues, waits and deadlines together: every write, every read, and every call that waits."""
+"""Brings storage, queues, waits, watches and deadlines together: every write, every read, and every call that waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from operator import attrgetter
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from agentlightning.v1.rollout_pb2 import Assignment, Rollout
+from agentlightning.v1.rollout_pb2 import Assignment
 from agentlightning.v1.store_service_pb2 import (
     DeleteRolloutsRequest,
     DeleteRolloutsResponse,
     DequeueRolloutsRequest,
     DequeueRolloutsResponse,
     WaitRolloutsResponse,
+    WatchResponse,
 )
 
 from agentlightning_server.clock import Clock
@@ -23,24 +23,17 @@ from agentlightning_server.dispatch.deadlines import Deadlines, Due
 from agentlightning_server.dispatch.queues import Queues
 from agentlightning_server.dispatch.rates import Rates
 from agentlightning_server.dispatch.retention import Retention
-from agentlightning_server.dispatch.waits import Waits
+from agentlightning_server.dispatch.waits import Wait, Waits
+from agentlightning_server.dispatch.watches import Watches
 from agentlightning_server.errors import StoreError, draining
-from agentlightning_server.storage import attempts, requests, rollouts
+from agentlightning_server.storage import attempts, changes, endings, requests, rollouts
 from agentlightning_server.storage.database import Database, cannot_open
-from agentlightning_server.storage.rows import rollout_status
 from agentlightning_server.storage.transaction import Notices, Reading, Transaction
 
 T = TypeVar("T")
 
-_ROLLOUTS_PER_MESSAGE = 50
-_BYTES_PER_MESSAGE = 2 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    known: Collection[str]
-    terminal: list[Rollout]
-    revision: int
+_UNTOLD_REVISIONS = 1000
+"""How far a watch may come without saying so while nothing it sends has changed."""
 
 
 class Dispatcher:
@@ -57,6 +50,7 @@ class Dispatcher:
         self.retention = Retention(self.database, keep)
         self._queues = Queues()
         self._waits = Waits()
+        self._watches = Watches()
         self._deadlines = Deadlines(clock, self._expire)
         self.rates = Rates(clock)
         self._draining = False
@@ -88,6 +82,7 @@ class Dispatcher:
         self._draining = True
         self._queues.wake_all()
         self._waits.wake_all()
+        self._watches.wake_all()
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
         """Run an operation that changes the store; on disk when it returns."""
@@ -134,46 +129,62 @@ class Dispatcher:
         return []
 
     async def wait(
-        self, rollout_ids: list[str], *, any_of: bool, after_revision: int, wait_seconds: float | None
-    ) -> AsyncIterator[WaitRolloutsResponse]:
+        self, rollout_ids: Iterable[str], *, any_of: bool, after_revision: int, wait_seconds: float | None
+    ) -> AsyncGenerator[WaitRolloutsResponse, None]:
         """Each of the rollouts once it is terminal; see WaitRollouts."""
-        loop = asyncio.get_running_loop()
-        deadline = None if wait_seconds is None else loop.time() + wait_seconds
+        deadline = None if wait_seconds is None else asyncio.get_running_loop().time() + wait_seconds
         pending = dict.fromkeys(rollout_ids)
         with self._waits.wait_for(pending) as wait:
-            found = await self._terminal_of(pending)
-            unknown = [rollout_id for rollout_id in pending if rollout_id not in found.known]
-            for rollout_id in [*unknown, *(rollout.rollout_id for rollout in found.terminal)]:
-                del pending[rollout_id]
-            news = [rollout for rollout in found.terminal if rollout.revision > after_revision]
-            for message in _messages(news, found.revision, len(pending), unknown):
-                yield message
-            while pending and not (any_of and found.terminal):
-                if self._draining:
-                    raise draining()
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        ended = await wait.next()
-                except TimeoutError:
+            ids, reached = list(pending), None
+            while True:
+                look = await self.read(partial(endings.look, rollout_ids=ids, after=after_revision, reached=reached))
+                for rollout_id in look.settled:
+                    del pending[rollout_id]
+                look.message.pending_count = len(pending)
+                if reached is None or look.message.rollouts or look.message.unknown_rollout_ids:
+                    yield look.message
+                if not pending or (any_of and look.message.rollouts):
                     return
-                found = await self._terminal_of(rollout_id for rollout_id in ended if rollout_id in pending)
-                deleted = [i for i in ended if i in pending and i not in found.known]
-                for rollout_id in [*deleted, *(rollout.rollout_id for rollout in found.terminal)]:
-                    pending.pop(rollout_id, None)
-                if found.terminal or deleted:
-                    for message in _messages(found.terminal, found.revision, len(pending), deleted):
-                        yield message
+                if not (ids := look.left or await self._ended(wait, pending, deadline)):
+                    return
+                reached = look.reached if look.left else max(look.reached, wait.revision)
 
-    async def _terminal_of(self, rollout_ids: Iterable[str]) -> _Found:
-        ids = list(rollout_ids)
-        known, revision = await self.read(lambda tx: (rollouts.by_ids(tx, ids), tx.revision()))
-        terminal = [known[i] for i in ids if i in known and rollout_status(known[i].status).is_terminal]
-        return _Found(known.keys(), terminal, revision)
+    async def watch(self, after_revision: int, *, run_id: str, queue: str) -> AsyncGenerator[WatchResponse, None]:
+        """What changed after a revision, then what changes; see Watch."""
+        with self._watches.watcher() as changed:
+            begun = await self.read(partial(changes.begin, after=after_revision))
+            reached, told = after_revision, -_UNTOLD_REVISIONS
+            while not self._draining:
+                changed.clear()
+                message, more = await self.read(
+                    partial(changes.since, after=reached, begun=begun, run_id=run_id, queue=queue)
+                )
+                reached = message.revision
+                if message.changes or reached - told >= _UNTOLD_REVISIONS:
+                    told = reached
+                    yield message
+                if not more:
+                    await changed.wait()
+            raise draining()
+
+    async def _ended(self, wait: Wait, pending: Collection[str], deadline: float | None) -> list[str]:
+        """Those of the pending rollouts that have ended meanwhile, waited for; none when the time is up."""
+        while not self._draining:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    told = await wait.next()
+            except TimeoutError:
+                return []
+            if ended := [rollout_id for rollout_id in told if rollout_id in pending]:
+                return ended
+        raise draining()
 
     def _on_commit(self, notices: Notices) -> None:
         self._deadlines.add(notices.deadlines)
         self._queues.wake(notices.queued)
-        self._waits.tell(notices.ended)
+        self._waits.tell(notices.ended, notices.revision)
+        if notices.revision:
+            self._watches.wake_all()
         self.rates.add(notices.events)
 
     async def _expire(self, due: list[Due]) -> None:
@@ -182,31 +193,3 @@ class Dispatcher:
                 attempts.expire(tx, rollout_id, attempt_id)
 
         await self.database.write(expire)
-
-
-def _messages(
-    terminal: list[Rollout], revision: int, pending: int, unknown: Collection[str] = ()
-) -> Iterator[WaitRolloutsResponse]:
-    """The rollouts in messages of a bearable size; always one, so that the caller learns what is pending."""
-    batches = _batches(terminal) or [[]]
-    for number, batch in enumerate(batches):
-        is_last = number == len(batches) - 1
-        yield WaitRolloutsResponse(
-            rollouts=batch,
-            revision=revision if is_last else batch[-1].revision,  # who resumes from there misses none of the next
-            pending_count=pending,
-            unknown_rollout_ids=unknown if number == 0 else (),
-        )
-
-
-def _batches(rollouts: Iterable[Rollout]) -> list[list[Rollout]]:
-    """In the order of their revisions."""
-    batches: list[list[Rollout]] = []
-    size = 0
-    for rollout in sorted(rollouts, key=attrgetter("revision")):
-        size += rollout.ByteSize()
-        if not batches or len(batches[-1]) == _ROLLOUTS_PER_MESSAGE or size > _BYTES_PER_MESSAGE:
-            batches.append([])
-            size = rollout.ByteSize()
-        batches[-1].append(rollout)
-    return batches

@@ -1,6 +1,6 @@
 """StoreService: each call checked, handed on and answered. Decides nothing."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -186,17 +186,17 @@ class StoreService(StoreServiceServicer):
         page = await self._dispatcher.read(lambda tx: lists.attempts(tx, request))
         return pb.ListAttemptsResponse(attempts=page.items, next_page_token=page.next_token, total_size=page.total)
 
-    async def WaitRollouts(
+    def WaitRollouts(
         self, request: pb.WaitRolloutsRequest, context: Context
-    ) -> AsyncIterator[pb.WaitRolloutsResponse]:
+    ) -> AsyncGenerator[pb.WaitRolloutsResponse, None]:
         check.check_count("rollout_ids", request.rollout_ids, self._limits.max_wait_ids)
-        async for message in self._dispatcher.wait(
-            list(request.rollout_ids),
+        check.check_size("after_revision", request.after_revision, check.MAX_REVISION)
+        return self._dispatcher.wait(
+            request.rollout_ids,
             any_of=request.any,
             after_revision=request.after_revision,
             wait_seconds=check.waiting(request.wait_timeout) if request.HasField("wait_timeout") else None,
-        ):
-            yield message
+        )
 
     async def AddSpans(self, request: pb.AddSpansRequest, context: Context) -> pb.AddSpansResponse:
         check.check_count("spans", request.spans, self._limits.max_batch)
@@ -316,7 +316,7 @@ class StoreService(StoreServiceServicer):
         limits = self._limits
         return pb.GetServerInfoResponse(
             version=self._version,
-            capabilities=pb.GetServerInfoResponse.Capabilities(otlp_traces=True, delete=True, backup=True),
+            capabilities=pb.GetServerInfoResponse.Capabilities(watch=True, otlp_traces=True, delete=True, backup=True),
             limits=pb.GetServerInfoResponse.Limits(
                 max_batch=limits.max_batch,
                 max_page=limits.max_page,
@@ -345,9 +345,9 @@ class StoreService(StoreServiceServicer):
         raise NotImplementedError
         yield pb.StreamDequeueResponse()
 
-    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
-        raise NotImplementedError
-        yield pb.WatchResponse()
+    def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncGenerator[pb.WatchResponse, None]:
+        check.check_size("after_revision", request.after_revision, check.MAX_REVISION)
+        return self._dispatcher.watch(request.after_revision, run_id=request.run_id, queue=request.queue)
 
     async def DeleteRollouts(self, request: pb.DeleteRolloutsRequest, context: Context) -> pb.DeleteRolloutsResponse:
         if not (request.rollout_ids or request.run_id or request.HasField("ended_for")):

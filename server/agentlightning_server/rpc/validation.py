@@ -22,6 +22,7 @@ _RETRYABLE = {
     AttemptStatus.ATTEMPT_STATUS_UNRESPONSIVE,
 }
 MAX_SEQUENCE_ID = 1 << 53  # and far from the end of the numbers, so that there is always a next
+MAX_REVISION = (1 << 63) - 1
 _LONGEST = 315_576_000_000.0  # seconds: what protobuf allows of a Duration, and more than any clock tells
 _LONGEST_FILE_NAME = 200
 _HEX = re.compile(r"[0-9a-f]*")

@@ -23,6 +23,9 @@ SELECT * FROM rollouts_with_attempt WHERE rollout_id = :rollout_id;
 -- name: rollouts_by_id
 SELECT * FROM rollouts_with_attempt WHERE rollout_id IN (SELECT value FROM json_each(:rollout_ids));
 
+-- name: rollout_endings
+SELECT rollout_id, end_revision FROM rollouts WHERE rollout_id IN (SELECT value FROM json_each(:rollout_ids));
+
 -- name: queued_rollouts
 SELECT rollout_id, run_id, resources_id, resources_version FROM rollouts
 WHERE queue = :queue AND status IN ('queuing', 'requeuing') AND available_time IS NULL
@@ -124,7 +127,7 @@ UPDATE attempts SET final_reward = :reward, reward_sequence_id = :sequence_id, r
 WHERE attempt_id = :attempt_id AND reward_sequence_id <= :sequence_id;
 
 -- name: set_lost_span_count
-UPDATE attempts SET lost_span_count = :lost_span_count WHERE attempt_id = :attempt_id;
+UPDATE attempts SET lost_span_count = :lost_span_count, revision = :revision WHERE attempt_id = :attempt_id;
 
 -- name: update_attempt_fields
 UPDATE attempts SET
@@ -321,3 +324,30 @@ SELECT
   (SELECT count(*) FROM runs) AS run_count,
   (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size) AS database_bytes
 FROM store;
+
+-- name: revisions
+SELECT revision, forgotten_revision FROM store;
+
+-- name: changes
+SELECT revision, 'rollout' AS kind, run_id, queue FROM rollouts WHERE revision > :after
+UNION ALL SELECT revision, 'resources', run_id, NULL FROM resources WHERE revision > :after
+UNION ALL SELECT revision, 'run', run_id, queue FROM runs WHERE revision > :after
+UNION ALL SELECT revision, 'worker', NULL, NULL FROM workers WHERE revision > :after
+UNION ALL SELECT revision, 'tombstone', run_id, queue FROM tombstones WHERE revision > :after
+ORDER BY revision
+LIMIT :limit;
+
+-- name: changed_rollout
+SELECT * FROM rollouts_with_attempt WHERE revision = :revision;
+
+-- name: changed_resources
+SELECT resources FROM resources WHERE revision = :revision;
+
+-- name: changed_run
+SELECT run FROM runs WHERE revision = :revision;
+
+-- name: changed_worker
+SELECT * FROM workers WHERE revision = :revision;
+
+-- name: tombstone
+SELECT id FROM tombstones WHERE revision = :revision;

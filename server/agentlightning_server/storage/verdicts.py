@@ -134,7 +134,7 @@ def apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, re
         return False
     available_time = tx.now + verdict.backoff if status is RolloutStatus.REQUEUING and verdict.backoff else None
     revision = tx.next_revision()
-    ends = status.is_terminal
+    ends, moves = status.is_terminal, status != rollout["status"]
     tx.run(
         "set_rollout_status",
         rollout_id=rollout["rollout_id"],
@@ -144,10 +144,10 @@ def apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, re
         queue_position=revision if status.is_queued and not released else rollout["queue_position"],
         available_time=available_time,
         end_time=(rollout["end_time"] or max(tx.now, rollout["create_time"])) if ends else None,
-        end_revision=revision if ends else None,
+        end_revision=(revision if moves else rollout["end_revision"]) if ends else None,
         revision=revision,
     )
-    if ends:
+    if ends and moves:
         tx.notices.ended.append(rollout["rollout_id"])
         tx.notices.events["ended"] += not RolloutStatus(rollout["status"]).is_terminal
     if available_time is not None:

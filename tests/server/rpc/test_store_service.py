@@ -226,28 +226,6 @@ async def test_spans_without_a_number_are_numbered_after_those_with_one(server: 
     assert [result.sequence_id for result in results] == [7, 8, 9]
 
 
-async def test_waiting_sends_each_rollout_as_it_ends(server: Any) -> None:
-    rollouts = await server.enqueue("1", "2")
-    ids = [rollout.rollout_id for rollout in rollouts]
-    call = server.stub.WaitRollouts(pb.WaitRolloutsRequest(rollout_ids=[*ids, "ro-unknown"]))
-    first = await call.read()
-    assert (list(first.rollouts), first.pending_count, list(first.unknown_rollout_ids)) == ([], 2, ["ro-unknown"])
-    for rollout_id, pending in zip(ids, (1, 0), strict=True):
-        await server.stub.CancelRollouts(pb.CancelRolloutsRequest(rollout_ids=[rollout_id]))
-        message = await call.read()
-        assert ([rollout.rollout_id for rollout in message.rollouts], message.pending_count) == ([rollout_id], pending)
-    assert await call.read() is grpc.aio.EOF
-
-
-async def test_waiting_for_any_ends_with_the_first(server: Any) -> None:
-    ids = [rollout.rollout_id for rollout in await server.enqueue("1", "2")]
-    call = server.stub.WaitRollouts(pb.WaitRolloutsRequest(rollout_ids=ids, any=True))
-    await call.read()
-    await server.stub.CancelRollouts(pb.CancelRolloutsRequest(rollout_ids=[ids[1]]))
-    assert [rollout.rollout_id for rollout in (await call.read()).rollouts] == [ids[1]]
-    assert await call.read() is grpc.aio.EOF
-
-
 async def test_resources_are_pinned_when_they_are_there_and_when_they_come(server: Any) -> None:
     [early] = await server.enqueue(resources_id="prompt")
     bundle = Resources(
@@ -309,13 +287,6 @@ async def test_what_is_not_there_is_not_found(server: Any, method: str, request_
         await getattr(server.stub, method)(request_)
     assert refusal.value.code() is grpc.StatusCode.NOT_FOUND
     assert details_of(refusal.value)["ErrorInfo"].reason.endswith("_NOT_FOUND")
-
-
-async def test_what_is_not_served_yet_says_so(server: Any) -> None:
-    call = server.stub.Watch(pb.WatchRequest())
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await call.read()
-    assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_every_list_pages_through_all_it_has(server: Any) -> None:

@@ -118,6 +118,7 @@ class Clients(RuleBasedStateMachine):
         self.place: dict[str, int] = {}
         """The step in which a rollout came, or took a new place in line."""
         self.given_back: set[str] = set()
+        self.released: set[str] = set()
         """Rollouts that are to stand where they stood."""
         self.last_sequence_id: Counter[str] = Counter()
 
@@ -215,8 +216,9 @@ class Clients(RuleBasedStateMachine):
         ref = self.some_attempt(which)
         held = self.seen.holds(ref["attempt_id"])
         answer = self.ask("ReleaseAttempts", pb.ReleaseAttemptsRequest(attempts=[pb.AttemptRef(**ref)]))
-        assert list(answer.released_attempt_ids) == [ref["attempt_id"]] * held
+        assert list(answer.released_attempt_ids) == [ref["attempt_id"]] * (held or ref["attempt_id"] in self.released)
         if held:
+            self.released.add(ref["attempt_id"])
             self.given_back.add(ref["rollout_id"])
         else:
             self.check_nothing_changed()

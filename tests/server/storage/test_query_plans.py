@@ -16,6 +16,12 @@ HOT = {
     "queued_rollouts": "SEARCH rollouts USING INDEX rollouts_queue (queue=?)",
     "rollout": "SEARCH r USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
     "rollouts_by_id": "SEARCH r USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+    "rollout_endings": "SEARCH rollouts USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+    "changed_rollout": "SEARCH r USING INDEX rollouts_revision (revision=?)",
+    "changed_run": "SEARCH runs USING INDEX runs_revision (revision=?)",
+    "changed_worker": "SEARCH workers USING INDEX workers_revision (revision=?)",
+    "changed_resources": "SEARCH resources USING INTEGER PRIMARY KEY (rowid=?)",
+    "tombstone": "SEARCH tombstones USING INTEGER PRIMARY KEY (rowid=?)",
     "set_rollout_status": "SEARCH rollouts USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
     "start_rollout_attempt": "SEARCH rollouts USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
     "attempt": "SEARCH attempts USING PRIMARY KEY (attempt_id=?)",
@@ -77,6 +83,18 @@ def test_a_hot_query_is_answered_by_its_index(connection: sqlite3.Connection, na
     steps = plan(connection, queries()[name])
     assert HOT[name] in steps
     assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+def test_changes_of_all_kinds_are_read_in_order_as_far_as_they_are_asked_for(connection: sqlite3.Connection) -> None:
+    """Each kind along its revisions, merged as they are read: nothing behind the limit is touched or sorted."""
+    steps = plan(connection, queries()["changes"])
+    assert [step for step in steps if step.startswith(("SEARCH", "SCAN", "USE TEMP"))] == [
+        "SEARCH rollouts USING INDEX rollouts_revision (revision>?)",
+        "SEARCH resources USING INTEGER PRIMARY KEY (rowid>?)",
+        "SEARCH runs USING INDEX runs_revision (revision>?)",
+        "SEARCH workers USING COVERING INDEX workers_revision (revision>?)",
+        "SEARCH tombstones USING INTEGER PRIMARY KEY (rowid>?)",
+    ]
 
 
 def test_the_last_resources_are_found_from_the_end(connection: sqlite3.Connection) -> None:
