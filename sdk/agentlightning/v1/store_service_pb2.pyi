@@ -919,14 +919,20 @@ class ListRolloutsRequest(google.protobuf.message.Message):
     """For this. Unspecified: anything."""
     order_by: builtins.str
     """`create_time` (the default), `end_time`, `status`, `mode`, `rollout_id`, `resources_id`, `priority`, `final_reward`
-    or `revision`; then ` desc` for the last first. What has no time yet comes last, what has no reward or text first.
+    or `revision`; then ` desc` for the last first. What has no time yet comes last, what has no reward or text first,
+    and a status or a mode stands where its word does. Equals come in the order of their creation; with ` desc`, of
+    that backwards.
     """
     page_size: builtins.int
     """How many at most: 1 to `max_page`. 0 is 100. A page ends early at 2 MiB."""
     page_token: builtins.str
-    """Where to go on: the `next_page_token` of the page before."""
+    """Where to go on: the `next_page_token` of the page before, which belongs to these filters and this order. What is
+    created between two pages neither repeats nor hides what was there.
+    """
     skip: builtins.int
-    """How many to pass over first. For callers who page by number: it reads what it skips."""
+    """How many to pass over first, after where `page_token` goes on. For callers who page by number: it reads what it
+    skips.
+    """
     count_total: builtins.bool
     """Whether to count all that match."""
     min_final_reward: builtins.float

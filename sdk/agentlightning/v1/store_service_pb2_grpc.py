@@ -340,7 +340,8 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRollouts(self, request, context):
-        """Reads rollouts, filtered, sorted, a page at a time.
+        """Reads rollouts, filtered, sorted, a page at a time. Fails with INVALID_ARGUMENT for an order there is not, and
+        PAGE_TOKEN_INVALID for a page token that was given for another order or other filters; so do the other lists.
 
         grpcurl -plaintext -d '{"statuses":["ROLLOUT_STATUS_FAILED"],"order_by":"create_time desc"}' localhost:4747 agentlightning.v1.StoreService/ListRollouts
         """
@@ -452,7 +453,7 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListResources(self, request, context):
-        """Reads the last version of each of the resources, or every version of one, a page at a time.
+        """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time.
 
         grpcurl -plaintext -d '{"page_size":5}' localhost:4747 agentlightning.v1.StoreService/ListResources
         """

@@ -156,7 +156,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListRolloutsRequest,
         agentlightning.v1.store_service_pb2.ListRolloutsResponse,
     ]
-    """Reads rollouts, filtered, sorted, a page at a time.
+    """Reads rollouts, filtered, sorted, a page at a time. Fails with INVALID_ARGUMENT for an order there is not, and
+    PAGE_TOKEN_INVALID for a page token that was given for another order or other filters; so do the other lists.
 
         grpcurl -plaintext -d '{"statuses":["ROLLOUT_STATUS_FAILED"],"order_by":"create_time desc"}' localhost:4747 agentlightning.v1.StoreService/ListRollouts
     """
@@ -268,7 +269,7 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListResourcesRequest,
         agentlightning.v1.store_service_pb2.ListResourcesResponse,
     ]
-    """Reads the last version of each of the resources, or every version of one, a page at a time.
+    """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time.
 
         grpcurl -plaintext -d '{"page_size":5}' localhost:4747 agentlightning.v1.StoreService/ListResources
     """
@@ -495,7 +496,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListRolloutsRequest,
         agentlightning.v1.store_service_pb2.ListRolloutsResponse,
     ]
-    """Reads rollouts, filtered, sorted, a page at a time.
+    """Reads rollouts, filtered, sorted, a page at a time. Fails with INVALID_ARGUMENT for an order there is not, and
+    PAGE_TOKEN_INVALID for a page token that was given for another order or other filters; so do the other lists.
 
         grpcurl -plaintext -d '{"statuses":["ROLLOUT_STATUS_FAILED"],"order_by":"create_time desc"}' localhost:4747 agentlightning.v1.StoreService/ListRollouts
     """
@@ -607,7 +609,7 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListResourcesRequest,
         agentlightning.v1.store_service_pb2.ListResourcesResponse,
     ]
-    """Reads the last version of each of the resources, or every version of one, a page at a time.
+    """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time.
 
         grpcurl -plaintext -d '{"page_size":5}' localhost:4747 agentlightning.v1.StoreService/ListResources
     """
@@ -860,7 +862,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListRolloutsRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListRolloutsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListRolloutsResponse]]:
-        """Reads rollouts, filtered, sorted, a page at a time.
+        """Reads rollouts, filtered, sorted, a page at a time. Fails with INVALID_ARGUMENT for an order there is not, and
+        PAGE_TOKEN_INVALID for a page token that was given for another order or other filters; so do the other lists.
 
             grpcurl -plaintext -d '{"statuses":["ROLLOUT_STATUS_FAILED"],"order_by":"create_time desc"}' localhost:4747 agentlightning.v1.StoreService/ListRollouts
         """
@@ -994,7 +997,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListResourcesRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListResourcesResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListResourcesResponse]]:
-        """Reads the last version of each of the resources, or every version of one, a page at a time.
+        """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time.
 
             grpcurl -plaintext -d '{"page_size":5}' localhost:4747 agentlightning.v1.StoreService/ListResources
         """

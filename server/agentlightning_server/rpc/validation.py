@@ -138,8 +138,8 @@ def check_number(field: str, value: float) -> None:
 
 def check_time(field: str, value: Timestamp) -> None:
     """Refuse a moment that no clock tells."""
-    if not 0 <= value.seconds <= _LONGEST:
-        raise FieldInvalidError(field, f"{value.seconds}s", "a moment after 1970 that a calendar has")
+    if not (0 <= value.seconds <= _LONGEST and 0 <= value.nanos < 1_000_000_000):
+        raise FieldInvalidError(field, f"{value.seconds}s {value.nanos}ns", "a moment after 1970 that a calendar has")
 
 
 def positive(field: str, value: Duration) -> float:

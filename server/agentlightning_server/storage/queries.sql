@@ -138,7 +138,7 @@ WHERE attempt_id = :attempt_id;
 -- name: renew_leases
 UPDATE attempts SET
   start_time = min(start_time, :now),  -- which is later only where the clock was set back
-  last_heartbeat_time = iif(lease_duration IS NULL, min(last_heartbeat_time, :now), :now),
+  last_heartbeat_time = :now,  -- silence while the server was away is nobody's
   lease_expire_time = :now + lease_duration
 WHERE status IN ('preparing', 'running');
 

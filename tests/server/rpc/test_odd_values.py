@@ -102,6 +102,16 @@ async def test_about_an_attempt_it_is_refused_as_invalid_and_changes_nothing(
     assert await server.get(attempt.rollout_id) == before
 
 
+@pytest.mark.parametrize("moment", [Timestamp(seconds=2**62), Timestamp(seconds=-1), Timestamp(nanos=-1)], ids=str)
+async def test_a_span_of_a_time_that_cannot_be_kept_is_rejected_alone(server: Any, moment: Timestamp) -> None:
+    await server.enqueue()
+    attempt = (await server.dequeue()).attempt
+    ids = {"rollout_id": attempt.rollout_id, "attempt_id": attempt.attempt_id, "trace_id": "0" * 32}
+    spans = [Span(**ids, span_id="0" * 16), Span(**ids, span_id="1" * 16, start_time=moment)]
+    good, bad = (await server.stub.AddSpans(pb.AddSpansRequest(spans=spans))).results
+    assert (good.error_reason, bad.error_reason) == ("", "FIELD_INVALID")
+
+
 async def test_waiting_for_work_longer_than_any_clock_tells_is_waiting_as_long_as_allowed(server: Any) -> None:
     await server.enqueue()
     assert await server.dequeue(wait_timeout=FOR_EVER) is not None

@@ -26,7 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 LONG = os.environ.get("AGL_TEST_LENGTH") == "long"
 SETTINGS = settings(
-    max_examples=2000 if LONG else 40,
+    max_examples=1000 if LONG else 40,
     stateful_step_count=100 if LONG else 40,
     derandomize=not LONG,
     database=None,
@@ -130,6 +130,7 @@ class Clients(RuleBasedStateMachine):
     def every_promise_is_kept(self) -> None:
         self.steps += 1
         before, now = self.seen, self.witness.look()
+        assert now.rollouts.keys() == set(self.rollout_ids)
         for rollout_id in now.rollouts.keys() - before.rollouts.keys():
             self.place[rollout_id] = self.steps
         for rollout in now.queued():
@@ -291,6 +292,8 @@ class Clients(RuleBasedStateMachine):
         self.witness.told.attempt(**ref)
         try:
             assert self.ask("UpdateAttempt", request).attempt.status == status
+            if status != AttemptStatus.ATTEMPT_STATUS_CANCELLED:
+                self.released.discard(ref["attempt_id"])
         except grpc.RpcError as refusal:
             assert refusal.code() is grpc.StatusCode.FAILED_PRECONDITION
             assert not self.seen.is_latest(self.seen.attempts[ref["attempt_id"]])
@@ -324,9 +327,9 @@ class Clients(RuleBasedStateMachine):
             listed = self.ask("ListSpans", pb.ListSpansRequest(rollout_id=rollout_id)).spans
             assert [span.sequence_id for span in listed] == sorted(span.sequence_id for span in stored)
             assert all(span in stored for span in listed)
-        terminal = list(filter(self.seen.is_terminal, self.rollout_ids))
+        terminal = sorted(filter(self.seen.is_terminal, self.rollout_ids))
         waited = self.ask("WaitRollouts", pb.WaitRolloutsRequest(rollout_ids=self.rollout_ids, wait_timeout=Duration()))
-        assert [rollout.rollout_id for message in waited for rollout in message.rollouts] == terminal
+        assert sorted(rollout.rollout_id for message in waited for rollout in message.rollouts) == terminal
 
     # What the rules use
 
