@@ -27,3 +27,6 @@ MESSAGE_BODY: Final = "agentlightning.message.body"
 OBJECT_TYPE: Final = "agentlightning.object.type"
 OBJECT_LITERAL: Final = "agentlightning.object.literal"
 OBJECT_JSON: Final = "agentlightning.object.json"
+
+EXTRA_FIELDS: Final = "agentlightning.extra_fields"
+"""JSON of what a Python span had beyond its model's fields, so that it comes back: no other reader need know it."""

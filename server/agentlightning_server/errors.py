@@ -50,6 +50,13 @@ def rollout_not_found(rollout_id: str) -> StoreError:
     )
 
 
+def no_attempts(rollout_id: str) -> StoreError:
+    """The rollout has no attempts yet, so not the one that was named either."""
+    return StoreError(
+        ErrorReason.ERROR_REASON_ATTEMPT_NOT_FOUND, f"No attempts found for rollout {rollout_id}", rollout_id=rollout_id
+    )
+
+
 def attempt_not_found(rollout_id: str, attempt_id: str) -> StoreError:
     """There is no such attempt of this rollout."""
     return StoreError(

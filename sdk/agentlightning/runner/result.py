@@ -9,7 +9,6 @@ from agentlightning.emitter import emit_reward
 from agentlightning.emitter.emit import qualified_name
 from agentlightning.errors import AgentError
 from agentlightning.tracer.attempt import AttemptTrace
-from agentlightning.tracer.convert import from_opentelemetry
 from agentlightning.types import Span, SpanCoreFields
 
 
@@ -49,9 +48,9 @@ def _as_span(span: Any) -> Span:
         case Span():
             return span
         case ReadableSpan():
-            return from_opentelemetry(span, rollout_id="", attempt_id="", sequence_id=0)
+            return Span.from_opentelemetry(span, rollout_id="", attempt_id="", sequence_id=0)
         case SpanCoreFields():
-            return Span.from_attributes(**dict(span))
+            return Span.from_core_fields(span)
         case _:
             raise AgentError(f"the agent returned a list with {_shown(span)}; a list may hold spans alone")
 

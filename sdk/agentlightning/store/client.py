@@ -1,36 +1,39 @@
 """The store over gRPC: `LightningStore` as calls of the protocol. Knows no runner and no algorithm."""
 
-import asyncio
+import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.message import Message
 
-from agentlightning.errors import InvalidRequestError, NotFoundError, StoreError
-from agentlightning.store import convert
-from agentlightning.store.base import LightningStore, OnLost
+from agentlightning.errors import NotFoundError, StoreError
+from agentlightning.store import convert, lists, sending
+from agentlightning.store.base import FilterLogic, LightningStore, OnLost, SortOrder
 from agentlightning.store.connection import (
     DEFAULT_PORT,
-    MAX_MESSAGE_BYTES,
-    Backoff,
     connection_to,
     parse_address,
     run,
     stream,
 )
 from agentlightning.store.leases import Leases
+from agentlightning.store.spans import span_from_proto, span_to_proto
+from agentlightning.store.streams import Watch, wait
 from agentlightning.types import (
     UNSET,
     Attempt,
     AttemptedRollout,
     AttemptStatus,
+    Backup,
+    Change,
+    DeletedRollouts,
     EnqueueRolloutRequest,
     Failure,
+    LightningStoreCapabilities,
+    LightningStoreStatistics,
     PaginatedResult,
     ResourcesUpdate,
     Rollout,
@@ -42,19 +45,22 @@ from agentlightning.types import (
     Span,
     Unset,
     Worker,
+    WorkerStatus,
 )
 from agentlightning.v1 import attempt_pb2, resources_pb2, rollout_pb2, run_pb2, span_pb2
 from agentlightning.v1 import store_service_pb2 as pb
 
-T = TypeVar("T")
-M = TypeVar("M", bound=Message)
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
-_MAX_BATCH = 1000
-_MAX_WAIT_IDS = 10_000
-_MAX_BATCH_BYTES = MAX_MESSAGE_BYTES // 4
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 _MAX_WAIT = 60.0
+_LONG_CALL = 3600.0
 _PAGE = 1000
-_SORT_NAMES = {"start_time": "create_time"}
+_ROLLOUT_FIELDS = {None: "create_time", "start_time": "create_time"}
+_SPAN_FIELDS = {None: "sequence_id", "parent_id": "parent_span_id"}
 
 
 class LightningStoreClient(LightningStore):
@@ -102,6 +108,14 @@ class LightningStoreClient(LightningStore):
             await run(self._leases.close())
             self._leases = None
 
+    @property
+    def capabilities(self) -> LightningStoreCapabilities:
+        return {"thread_safe": True, "async_safe": True, "zero_copy": True, "otlp_traces": True}
+
+    def otlp_traces_endpoint(self) -> str:
+        target, secure = parse_address(self.server_address)
+        return f"{'https' if secure else 'http'}://{target}"
+
     async def enqueue_rollout(
         self,
         input: Any,
@@ -111,6 +125,7 @@ class LightningStoreClient(LightningStore):
         metadata: dict[str, Any] | None = None,
         *,
         labels: Mapping[str, str] | None = None,
+        priority: int = 0,
     ) -> Rollout:
         request = EnqueueRolloutRequest(
             input=input,
@@ -119,12 +134,13 @@ class LightningStoreClient(LightningStore):
             config=config,
             metadata=metadata,
             labels=dict(labels or {}),
+            priority=priority,
         )
         return (await self.enqueue_many_rollouts([request]))[0]
 
     async def enqueue_many_rollouts(self, rollouts: Sequence[EnqueueRolloutRequest]) -> list[Rollout]:
         enqueued: list[Rollout] = []
-        for batch in _batches(map(self._rollout, rollouts)):
+        for batch in sending.batches(map(self._rollout, rollouts)):
             answer = await self._call(
                 "EnqueueRollouts", pb.EnqueueRolloutsRequest(rollouts=batch, request_id=_new_id())
             )
@@ -164,8 +180,8 @@ class LightningStoreClient(LightningStore):
         request = pb.DequeueRolloutsRequest(
             worker_id=worker_id or "",
             queue=self.queue or "",
-            max_rollouts=min(limit, _MAX_BATCH),
-            wait_timeout=convert.duration(min(wait_seconds, _MAX_WAIT)),
+            max_rollouts=min(limit, sending.MAX_BATCH),
+            wait_timeout=convert.duration("wait_seconds", min(wait_seconds, _MAX_WAIT)),
             request_id=_new_id(),
         )
         return await run(self._dequeue(request, on_lost), undo=self._release)
@@ -179,9 +195,10 @@ class LightningStoreClient(LightningStore):
         spans: Sequence[Span] = (),
         lost_span_count: int = 0,
     ) -> Rollout:
-        *before, last = [*_batches(map(convert.span_to_proto, spans))] or [[]]
+        *before, last = [*sending.batches(map(span_to_proto, spans))] or [[]]
         for batch in before:
-            await self._call("AddSpans", pb.AddSpansRequest(spans=batch))
+            results = await run(self._add_spans(batch))
+            sending.raise_if_refused([sending.refusal(result) for result in results if result.error_reason])
         succeeded = pb.CompleteAttemptRequest.Succeeded() if failure is None else None
         request = pb.CompleteAttemptRequest(
             rollout_id=rollout_id,
@@ -222,7 +239,12 @@ class LightningStoreClient(LightningStore):
         request = pb.UpdateRolloutRequest(
             rollout=rollout_pb2.Rollout(rollout_id=rollout_id, **changes), update_mask=FieldMask(paths=changes)
         )
-        return convert.rollout_from_proto((await self._call("UpdateRollout", request)).rollout)
+        try:
+            return convert.rollout_from_proto((await self._call("UpdateRollout", request)).rollout)
+        except NotFoundError as error:
+            # Code that was written for the stores before this one looks for these words, in this call only.
+            message = f"Item {rollout_id} does not exist: {error}"
+            raise NotFoundError(message, code=error.code, reason=error.reason, metadata=error.metadata) from None
 
     async def update_attempt(
         self,
@@ -235,8 +257,8 @@ class LightningStoreClient(LightningStore):
     ) -> Attempt:
         changes = _given(
             status=(status, convert.attempt_status_to_proto),
-            worker_id=(worker_id, str),
-            last_heartbeat_time=(last_heartbeat_time, convert.timestamp),
+            worker_id=(worker_id, lambda value: value or ""),
+            last_heartbeat_time=(last_heartbeat_time, _heartbeat_time),
             metadata_json=(metadata, _metadata_json),
         )
         request = pb.UpdateAttemptRequest(
@@ -258,81 +280,139 @@ class LightningStoreClient(LightningStore):
         *,
         status_in: Sequence[RolloutStatus] | None = None,
         rollout_id_in: Sequence[str] | None = None,
+        rollout_id_contains: str | None = None,
+        filter_logic: FilterLogic = "and",
         mode: RolloutMode | None = None,
         labels: Mapping[str, str] | None = None,
+        min_final_reward: float | None = None,
+        max_final_reward: float | None = None,
         sort_by: str | None = None,
-        sort_order: Literal["asc", "desc"] = "asc",
+        sort_order: SortOrder = "asc",
         limit: int = -1,
         offset: int = 0,
         status: Sequence[RolloutStatus] | None = None,
     ) -> PaginatedResult[Rollout | AttemptedRollout]:
         ids = rollout_id_in if rollout_id_in is not None else rollout_ids
         statuses = status_in if status_in is not None else status
-        if (ids is not None and not ids) or (statuses is not None and not statuses):
+        if lists.matches_nothing(filter_logic, [ids, statuses], rollout_id_contains):
             return PaginatedResult([], limit=limit, offset=offset, total=0)
+        asked_by_id = bool(ids) and filter_logic == "and"
         request = pb.ListRolloutsRequest(
             statuses=map(convert.rollout_status_to_proto, statuses or ()),
             rollout_ids=ids or (),
-            run_id="" if ids else self.run_id or "",
+            rollout_id_contains=rollout_id_contains or "",
+            filter_logic=lists.logic(filter_logic),
+            run_id="" if asked_by_id else self.run_id or "",
             mode=convert.mode_to_proto(mode),
             labels=labels or {},
-            order_by=f"{_SORT_NAMES.get(sort_by or '', sort_by or 'create_time')} {sort_order}",
-            skip=offset,
-            count_total=True,
+            min_final_reward=min_final_reward,
+            max_final_reward=max_final_reward,
+            order_by=lists.order(_ROLLOUT_FIELDS.get(sort_by) or str(sort_by), sort_order),
         )
-        items, first = await self._pages("ListRollouts", request, "rollouts", limit)
-        found = [convert.rollout_from_proto(rollout) for rollout in items]
-        return PaginatedResult(found, limit=limit, offset=offset, total=first.total_size)
+        return await self._list("ListRollouts", request, "rollouts", convert.rollout_from_proto, limit, offset)
 
-    async def query_attempts(self, rollout_id: str) -> PaginatedResult[Attempt]:
-        items, _ = await self._pages("ListAttempts", pb.ListAttemptsRequest(rollout_id=rollout_id), "attempts")
-        return _everything([convert.attempt_from_proto(attempt) for attempt in items])
+    async def query_attempts(
+        self,
+        rollout_id: str,
+        *,
+        sort_by: str | None = "sequence_id",
+        sort_order: SortOrder = "asc",
+        limit: int = -1,
+        offset: int = 0,
+    ) -> PaginatedResult[Attempt]:
+        request = pb.ListAttemptsRequest(
+            rollout_id=rollout_id, order_by=lists.order(sort_by or "sequence_id", sort_order)
+        )
+        return await self._list("ListAttempts", request, "attempts", convert.attempt_from_proto, limit, offset)
 
     async def get_latest_attempt(self, rollout_id: str) -> Attempt | None:
         rollout = await self.get_rollout_by_id(rollout_id)
         return rollout.attempt if isinstance(rollout, AttemptedRollout) else None
 
-    async def wait_for_rollouts(self, rollout_ids: Sequence[str], timeout: float | None = None) -> list[Rollout]:
+    async def wait_for_rollouts(
+        self, rollout_ids: Sequence[str], timeout: float | None = None, *, any_of: bool = False
+    ) -> list[Rollout]:
         found: dict[str, Rollout] = {}
 
-        async def wait() -> None:
-            await self._wait(rollout_ids, timeout, lambda rollout: found.__setitem__(rollout.rollout_id, rollout))
+        def emit(rollout: Rollout) -> None:
+            found[rollout.rollout_id] = rollout
 
-        await run(wait())
+        await run(self._wait(rollout_ids, emit, timeout=timeout, any_of=any_of))
         return [found[rollout_id] for rollout_id in rollout_ids if rollout_id in found]
 
     def iter_finished(self, rollout_ids: Sequence[str], timeout: float | None = None) -> AsyncIterator[Rollout]:
-        return stream(lambda emit: self._wait(rollout_ids, timeout, emit))
+        return stream(lambda emit: self._wait(rollout_ids, emit, timeout=timeout))
 
     async def add_span(self, span: Span) -> Span | None:
-        stored = await self.add_many_spans([span])
-        return stored[0] if stored else None
+        [outcome] = await self._store_spans([span])
+        if isinstance(outcome, StoreError):
+            raise outcome
+        if outcome is None:
+            ids = f"rollout {span.rollout_id}, attempt {span.attempt_id}, span {span.span_id}"
+            _log.error("Duplicated span added: %s; the first one is kept", ids)
+        return outcome
 
     async def add_many_spans(self, spans: Sequence[Span]) -> list[Span]:
-        stored: list[Span] = []
-        refusals: list[pb.AddSpansResponse.Result] = []
-        remaining = iter(spans)
-        for batch in _batches(map(convert.span_to_proto, spans)):
-            answer, is_repeat = await run(self._add_spans(batch))
-            for span, result in zip(remaining, answer.results, strict=False):
-                if result.error_reason:
-                    refusals.append(result)
-                elif is_repeat or not result.duplicate:
-                    stored.append(span.model_copy(update={"sequence_id": result.sequence_id}))
-        if refusals:
-            raise _refused_span(refusals)
-        return stored
+        outcomes = await self._store_spans(spans)
+        sending.raise_if_refused([outcome for outcome in outcomes if isinstance(outcome, StoreError)])
+        return [outcome for outcome in outcomes if isinstance(outcome, Span)]
+
+    async def add_otel_span(
+        self, rollout_id: str, attempt_id: str, readable_span: "ReadableSpan", sequence_id: int | None = None
+    ) -> Span | None:
+        if sequence_id is None:
+            sequence_id = await self.get_next_span_sequence_id(rollout_id, attempt_id)
+        return await self.add_span(
+            Span.from_opentelemetry(
+                readable_span, rollout_id=rollout_id, attempt_id=attempt_id, sequence_id=sequence_id
+            )
+        )
 
     async def query_spans(
-        self, rollout_id: str, attempt_id: str | Literal["latest"] | None = None, *, name: str | None = None
+        self,
+        rollout_id: str,
+        attempt_id: str | Literal["latest"] | None = None,
+        *,
+        trace_id: str | None = None,
+        trace_id_contains: str | None = None,
+        span_id: str | None = None,
+        span_id_contains: str | None = None,
+        parent_id: str | None = None,
+        parent_id_contains: str | None = None,
+        name: str | None = None,
+        name_contains: str | None = None,
+        filter_logic: FilterLogic = "and",
+        limit: int = -1,
+        offset: int = 0,
+        sort_by: str | None = "sequence_id",
+        sort_order: SortOrder = "asc",
     ) -> PaginatedResult[Span]:
-        request = pb.ListSpansRequest(rollout_id=rollout_id, attempt_id=attempt_id or "", name=name or "")
-        items, _ = await self._pages("ListSpans", request, "spans")
-        return _everything([convert.span_from_proto(span) for span in items])
+        request = pb.ListSpansRequest(
+            rollout_id=rollout_id,
+            attempt_id=attempt_id or "",
+            trace_id=lists.exactly("trace_id", trace_id),
+            trace_id_contains=trace_id_contains or "",
+            span_id=lists.exactly("span_id", span_id),
+            span_id_contains=span_id_contains or "",
+            parent_span_id=lists.exactly("parent_id", parent_id),
+            parent_span_id_contains=parent_id_contains or "",
+            name=lists.exactly("name", name),
+            name_contains=name_contains or "",
+            filter_logic=lists.logic(filter_logic),
+            order_by=lists.order(_SPAN_FIELDS.get(sort_by) or str(sort_by), sort_order),
+        )
+        return await self._list("ListSpans", request, "spans", span_from_proto, limit, offset)
 
     async def get_next_span_sequence_id(self, rollout_id: str, attempt_id: str) -> int:
-        answer = await self._call("ReserveSequenceIds", pb.ReserveSequenceIdsRequest(rollout_ids=[rollout_id]))
-        return int(answer.sequence_ids[0])
+        return (await self.get_many_span_sequence_ids([(rollout_id, attempt_id)]))[0]
+
+    async def get_many_span_sequence_ids(self, rollout_attempt_ids: Sequence[tuple[str, str]]) -> list[int]:
+        rollout_ids = [rollout_id for rollout_id, _ in rollout_attempt_ids]
+        sequence_ids: list[int] = []
+        for start in range(0, len(rollout_ids), sending.MAX_BATCH):
+            request = pb.ReserveSequenceIdsRequest(rollout_ids=rollout_ids[start : start + sending.MAX_BATCH])
+            sequence_ids += (await self._call("ReserveSequenceIds", request)).sequence_ids
+        return sequence_ids
 
     async def add_resources(
         self, resources: Mapping[str, Any], *, parent: ResourcesUpdate | None = None
@@ -359,15 +439,40 @@ class LightningStoreClient(LightningStore):
     async def get_latest_resources(self) -> ResourcesUpdate | None:
         return await self._resources(pb.GetResourcesRequest(run_id=self.run_id or ""))
 
-    async def query_resources(self, resources_id: str | None = None) -> PaginatedResult[ResourcesUpdate]:
+    async def query_resources(
+        self,
+        *,
+        resources_id: str | None = None,
+        resources_id_contains: str | None = None,
+        all_versions: bool = False,
+        sort_by: str | None = None,
+        sort_order: SortOrder = "asc",
+        limit: int = -1,
+        offset: int = 0,
+    ) -> PaginatedResult[ResourcesUpdate]:
         request = pb.ListResourcesRequest(
-            resources_id=resources_id or "", run_id=self.run_id or "", all_versions=bool(resources_id)
+            resources_id=lists.exactly("resources_id", resources_id),
+            resources_id_contains=resources_id_contains or "",
+            run_id="" if resources_id else self.run_id or "",
+            all_versions=all_versions,
+            order_by=lists.order(sort_by or "revision", sort_order),
         )
-        items, _ = await self._pages("ListResources", request, "resources")
-        return _everything([convert.resources_from_proto(resources) for resources in items])
+        return await self._list("ListResources", request, "resources", convert.resources_from_proto, limit, offset)
 
-    async def create_run(self, algorithm: str, *, config: Any = None, queue: str | None = None) -> Run:
-        message = run_pb2.Run(algorithm=algorithm, config_json=convert.to_json("config", config), queue=queue or "")
+    async def create_run(
+        self,
+        algorithm: str,
+        *,
+        config: Any = None,
+        queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Run:
+        message = run_pb2.Run(
+            algorithm=algorithm,
+            config_json=convert.to_json("config", config),
+            queue=queue or "",
+            labels=labels or {},
+        )
         answer = await self._call("CreateRun", pb.CreateRunRequest(run=message, request_id=_new_id()))
         return convert.run_from_proto(answer.run)
 
@@ -380,6 +485,7 @@ class LightningStoreClient(LightningStore):
         summary: Any | Unset = UNSET,
         best_resources: ResourcesUpdate | Unset = UNSET,
         failure: Failure | Unset = UNSET,
+        if_revision: int | None = None,
     ) -> Run:
         changes = _given(
             status=(status, convert.run_status_to_proto),
@@ -389,19 +495,38 @@ class LightningStoreClient(LightningStore):
             best_resources_version=(best_resources, attrgetter("version")),
             failure=(failure, convert.failure_to_proto),
         )
-        request = pb.UpdateRunRequest(run=run_pb2.Run(run_id=run_id, **changes), update_mask=FieldMask(paths=changes))
+        request = pb.UpdateRunRequest(
+            run=run_pb2.Run(run_id=run_id, **changes),
+            update_mask=FieldMask(paths=changes),
+            if_revision=if_revision or 0,
+        )
         return convert.run_from_proto((await self._call("UpdateRun", request)).run)
 
     async def get_run(self, run_id: str) -> Run | None:
         answer = await self._find("GetRun", pb.GetRunRequest(run_id=run_id))
         return None if answer is None else convert.run_from_proto(answer.run)
 
-    async def query_runs(self) -> PaginatedResult[Run]:
-        items, _ = await self._pages("ListRuns", pb.ListRunsRequest(), "runs")
-        return _everything([convert.run_from_proto(message) for message in items])
+    async def query_runs(
+        self,
+        *,
+        status: RunStatus | None = None,
+        algorithm: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int = -1,
+    ) -> PaginatedResult[Run]:
+        request = pb.ListRunsRequest(
+            status=run_pb2.RunStatus.RUN_STATUS_UNSPECIFIED if status is None else convert.run_status_to_proto(status),
+            algorithm=lists.exactly("algorithm", algorithm),
+            labels=labels or {},
+        )
+        items, _ = await self._pages("ListRuns", request, "runs", limit)
+        found = [convert.run_from_proto(message) for message in items]
+        return PaginatedResult(found, limit=limit, offset=0, total=len(found))
 
-    async def update_worker(self, worker_id: str, heartbeat_stats: dict[str, Any] | None = None) -> Worker:
-        stats = "" if heartbeat_stats is None else convert.to_json("heartbeat_stats", heartbeat_stats)
+    async def update_worker(self, worker_id: str, heartbeat_stats: dict[str, Any] | Unset = UNSET) -> Worker:
+        if heartbeat_stats is None:
+            raise TypeError("heartbeat_stats is None, expected a dict, or nothing to leave it as it is")
+        stats = "" if isinstance(heartbeat_stats, Unset) else convert.to_json("heartbeat_stats", heartbeat_stats)
         request = pb.UpdateWorkerRequest(worker_id=worker_id, heartbeat_stats_json=stats)
         return convert.worker_from_proto((await self._call("UpdateWorker", request)).worker)
 
@@ -409,30 +534,69 @@ class LightningStoreClient(LightningStore):
         answer = await self._find("GetWorker", pb.GetWorkerRequest(worker_id=worker_id))
         return None if answer is None else convert.worker_from_proto(answer.worker)
 
-    async def query_workers(self) -> PaginatedResult[Worker]:
-        items, _ = await self._pages("ListWorkers", pb.ListWorkersRequest(), "workers")
-        return _everything([convert.worker_from_proto(worker) for worker in items])
+    async def query_workers(
+        self,
+        *,
+        status_in: Sequence[WorkerStatus] | None = None,
+        worker_id_contains: str | None = None,
+        filter_logic: FilterLogic = "and",
+        sort_by: str | None = None,
+        sort_order: SortOrder = "asc",
+        limit: int = -1,
+        offset: int = 0,
+    ) -> PaginatedResult[Worker]:
+        if lists.matches_nothing(filter_logic, [status_in], worker_id_contains):
+            return PaginatedResult([], limit=limit, offset=offset, total=0)
+        request = pb.ListWorkersRequest(
+            statuses=map(convert.worker_status_to_proto, status_in or ()),
+            worker_id_contains=worker_id_contains or "",
+            filter_logic=lists.logic(filter_logic),
+            order_by=lists.order(sort_by or "worker_id", sort_order),
+        )
+        return await self._list("ListWorkers", request, "workers", convert.worker_from_proto, limit, offset)
 
-    async def statistics(self) -> dict[str, Any]:
+    async def statistics(self) -> LightningStoreStatistics:
         counts = await self._call("GetStatistics", pb.GetStatisticsRequest())
-        statuses = {
-            convert.enum_name(rollout_pb2.RolloutStatus, "ROLLOUT_STATUS_", entry.status): entry.count
-            for entry in counts.rollouts
-        }
-        return {
-            "name": type(self).__name__,
-            "total_rollouts": sum(statuses.values()),
-            "total_attempts": counts.attempt_count,
-            "total_spans": counts.span_count,
-            "total_resources": counts.resources_count,
-            "total_workers": counts.worker_count,
-            "total_runs": counts.run_count,
-            "rollouts_by_status": statuses,
-            "queued": {entry.queue: entry.queued_count for entry in counts.queues},
-        }
+        return convert.statistics_from_proto(type(self).__name__, counts)
 
-    async def _call(self, method: str, request: Any) -> Any:
-        return await run(self._on_connection(method, request))
+    async def watch(self, after_revision: int = 0, *, queue: str | None = None) -> AsyncGenerator[Change, None]:
+        request = pb.WatchRequest(after_revision=after_revision, run_id=self.run_id or "", queue=queue or "")
+        watch = Watch(self.server_address, self.retry_seconds, request)
+        try:
+            while True:
+                for change in await run(watch.next()):
+                    yield change
+        finally:
+            await run(watch.close())
+
+    async def delete_rollouts(
+        self,
+        rollout_ids: Sequence[str] | None = None,
+        *,
+        run_id: str | None = None,
+        ended_for_seconds: float | None = None,
+    ) -> DeletedRollouts:
+        if rollout_ids is not None and not rollout_ids:
+            return DeletedRollouts(deleted_count=0)
+        request = pb.DeleteRolloutsRequest(
+            rollout_ids=rollout_ids or (),
+            run_id=run_id or self.run_id or "",
+            ended_for=convert.duration("ended_for_seconds", ended_for_seconds),
+        )
+        answer = await self._call("DeleteRollouts", request, timeout=_LONG_CALL)
+        return DeletedRollouts(
+            deleted_count=answer.deleted_count,
+            kept_rollout_ids=answer.kept_rollout_ids,
+            unknown_rollout_ids=answer.unknown_rollout_ids,
+        )
+
+    async def backup(self, file_name: str | None = None) -> Backup:
+        request = pb.BackupDatabaseRequest(file_name=file_name or "")
+        answer = await self._call("BackupDatabase", request, timeout=_LONG_CALL)
+        return Backup(path=answer.path, size_bytes=answer.size_bytes)
+
+    async def _call(self, method: str, request: Any, **options: Any) -> Any:
+        return await run(self._on_connection(method, request, **options))
 
     async def _find(self, method: str, request: Any) -> Any | None:
         try:
@@ -440,20 +604,21 @@ class LightningStoreClient(LightningStore):
         except NotFoundError:
             return None
 
-    async def _on_connection(self, method: str, request: Any) -> Any:
-        return await connection_to(self.server_address).call(method, request, retry_seconds=self.retry_seconds)
+    async def _on_connection(self, method: str, request: Any, **options: Any) -> Any:
+        connection = connection_to(self.server_address)
+        return await connection.call(method, request, retry_seconds=self.retry_seconds, **options)
 
-    async def _add_spans(self, batch: list[span_pb2.Span]) -> tuple[pb.AddSpansResponse, bool]:
-        """The answer, and whether it is a repeat's: spans it calls duplicates are then the first call's own."""
-        return await connection_to(self.server_address).call_or_repeat(
+    async def _add_spans(self, batch: list[span_pb2.Span]) -> list[pb.AddSpansResponse.Result]:
+        answer, is_repeat = await connection_to(self.server_address).call_or_repeat(
             "AddSpans", pb.AddSpansRequest(spans=batch), retry_seconds=self.retry_seconds
         )
+        for result in answer.results:
+            result.duplicate &= not is_repeat  # what a repeat calls duplicates are the first call's own
+        return list(answer.results)
 
     async def _dequeue(self, request: pb.DequeueRolloutsRequest, on_lost: OnLost | None) -> list[AttemptedRollout]:
         wait = convert.seconds(request.wait_timeout)
-        answer = await connection_to(self.server_address).call(
-            "DequeueRollouts", request, retry_seconds=self.retry_seconds, timeout=wait + 30.0
-        )
+        answer = await self._on_connection("DequeueRollouts", request, timeout=wait + 30.0)
         if answer.assignments and self._leases is None:
             self._leases = Leases(self.server_address, self.retry_seconds)
         for assignment in answer.assignments:
@@ -495,31 +660,37 @@ class LightningStoreClient(LightningStore):
         answer = await self._find("GetResources", request)
         return None if answer is None else convert.resources_from_proto(answer.resources)
 
-    async def _wait(self, rollout_ids: Sequence[str], timeout: float | None, emit: Callable[[Rollout], None]) -> None:
-        """Emit each rollout once it is terminal, taking the wait up again where it broke. On the gRPC thread."""
-        loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
-        backoff = Backoff(self.retry_seconds)
-        pending = dict.fromkeys(rollout_ids)
-        while pending:
-            left = None if deadline is None else max(0.0, deadline - loop.time())
-            ids = list(pending)[:_MAX_WAIT_IDS]
-            request = pb.WaitRolloutsRequest(rollout_ids=ids, wait_timeout=convert.duration(left))
-            call = connection_to(self.server_address).stub.WaitRollouts(request)
-            try:
-                async for message in call:
-                    backoff.reset()
-                    for rollout_id in (*message.unknown_rollout_ids, *(r.rollout_id for r in message.rollouts)):
-                        pending.pop(rollout_id, None)
-                    for rollout in message.rollouts:
-                        emit(convert.rollout_from_proto(rollout))
-            except grpc.aio.AioRpcError as error:
-                await backoff.pause_or_raise(error, self.server_address)
-            else:
-                for rollout_id in ids:  # those that are left were not terminal in time
-                    pending.pop(rollout_id, None)
-            finally:
-                call.cancel()
+    async def _wait(self, rollout_ids: Sequence[str], emit: Callable[[Rollout], None], **options: Any) -> None:
+        await wait(self.server_address, self.retry_seconds, rollout_ids, emit, **options)
+
+    async def _list(
+        self, method: str, request: Any, field: str, model: Callable[[Any], T], limit: int, offset: int
+    ) -> PaginatedResult[T]:
+        """A page of a list that can be sorted, skipped and counted."""
+        if offset < 0:
+            raise convert.invalid("offset", offset, "0 or more")
+        request.skip = offset
+        request.count_total = counted = limit >= 0 or offset > 0
+        items, first = await self._pages(method, request, field, limit)
+        return PaginatedResult(
+            [model(item) for item in items],
+            limit=limit,
+            offset=offset,
+            total=first.total_size if counted else len(items),
+            revision=getattr(first, "revision", 0),
+        )
+
+    async def _store_spans(self, spans: Sequence[Span]) -> list[Span | StoreError | None]:
+        """What became of each: the span as stored, None when it was stored before, or why it was refused."""
+        messages = [sending.message_of(span) for span in spans]
+        results: list[pb.AddSpansResponse.Result] = []
+        for batch in sending.batches(message for message in messages if not isinstance(message, StoreError)):
+            results += await run(self._add_spans(batch))
+        answers = iter(results)
+        return [
+            message if isinstance(message, StoreError) else sending.outcome(span, next(answers))
+            for span, message in zip(spans, messages, strict=True)
+        ]
 
     def _rollout(self, request: EnqueueRolloutRequest) -> rollout_pb2.Rollout:
         return convert.rollout_to_proto(**dict(request), run_id=self.run_id, queue=self.queue)
@@ -542,25 +713,7 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-def _batches(items: Iterable[M]) -> Iterator[list[M]]:
-    """The items in batches that one message takes."""
-    batch: list[M] = []
-    size = 0
-    for item in items:
-        if batch and (len(batch) == _MAX_BATCH or size + item.ByteSize() > _MAX_BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += item.ByteSize()
-    if batch:
-        yield batch
-
-
-def _everything(items: list[T]) -> PaginatedResult[T]:
-    return PaginatedResult(items, limit=-1, offset=0, total=len(items))
-
-
-def _refused_span(refusals: list[pb.AddSpansResponse.Result]) -> StoreError:
-    reason = refusals[0].error_reason
-    kind = NotFoundError if reason.endswith("_NOT_FOUND") else InvalidRequestError
-    return kind(f"{len(refusals)} spans were refused: {refusals[0].error_message}", reason=reason)
+def _heartbeat_time(value: float) -> Any:
+    if value is None:
+        raise convert.invalid("last_heartbeat_time", value, "Unix seconds")
+    return convert.timestamp("last_heartbeat_time", value)

@@ -1,7 +1,8 @@
-"""The SDK's models to and from the protocol's messages. Pure translation."""
+"""The SDK's models to and from the protocol's messages, all but spans. Pure translation."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,38 +15,33 @@ from agentlightning.types import (
     Attempt,
     AttemptedRollout,
     AttemptStatus,
+    Change,
     CustomResource,
-    Event,
+    Deleted,
     Failure,
     FailureKind,
-    Link,
-    OtelResource,
+    LightningStoreStatistics,
     PromptTemplate,
     ProxyLLM,
     Resource,
     ResourcesUpdate,
+    RetryPolicy,
     Rollout,
     RolloutConfig,
     RolloutMode,
     RolloutStatus,
     Run,
     RunStatus,
-    Span,
-    SpanContext,
-    TraceStatus,
     Worker,
     WorkerStatus,
     as_resource,
 )
-from agentlightning.types.span import SpanKind
-from agentlightning.v1 import attempt_pb2, resources_pb2, rollout_pb2, run_pb2, span_pb2, worker_pb2
+from agentlightning.v1 import attempt_pb2, resources_pb2, rollout_pb2, run_pb2, worker_pb2
+from agentlightning.v1 import store_service_pb2 as pb
 
 _NANO = 1_000_000_000
-_SPAN_STATUS_CODES = {
-    "UNSET": span_pb2.SpanStatusCode.SPAN_STATUS_CODE_UNSPECIFIED,
-    "OK": span_pb2.SpanStatusCode.SPAN_STATUS_CODE_OK,
-    "ERROR": span_pb2.SpanStatusCode.SPAN_STATUS_CODE_ERROR,
-}
+_LONGEST = 315_576_000_000.0
+"""Seconds: what protobuf allows of a duration."""
 
 
 def to_json(field: str, value: Any) -> str:
@@ -55,12 +51,12 @@ def to_json(field: str, value: Any) -> str:
         InvalidRequestError: It cannot be said in JSON.
     """
     try:
-        return json.dumps(value, default=to_jsonable_python, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(value, default=to_jsonable_python, allow_nan=False, ensure_ascii=False)
+        if not text.isascii():
+            text.encode()  # half of a surrogate pair is no text
+        return text
     except (TypeError, ValueError, PydanticSerializationError, RecursionError) as error:
-        raise InvalidRequestError(
-            f"{field} is {_shortened(repr(value))}, expected something that JSON can say: {error}",
-            code="INVALID_ARGUMENT",
-        ) from error
+        raise invalid(field, value, f"something that JSON can say: {error}") from error
 
 
 def from_json(text: str) -> Any:
@@ -68,9 +64,28 @@ def from_json(text: str) -> Any:
     return json.loads(text) if text else None
 
 
+def invalid(field: str, value: object, expected: str) -> InvalidRequestError:
+    """A field has a value it cannot have."""
+    message = f"{field} is {_shortened(repr(value))}, expected {expected}"
+    return InvalidRequestError(message, code="INVALID_ARGUMENT", reason="FIELD_INVALID")
+
+
 def enum_name(enum: Any, prefix: str, value: int) -> str:
     """A wire enum's value as a word of the SDK."""
     return str(enum.Name(value)).removeprefix(prefix).lower()
+
+
+def enum_value(field: str, enum: Any, prefix: str, word: str) -> Any:
+    """A word of the SDK as a wire enum's value.
+
+    Raises:
+        InvalidRequestError: The enum does not have it.
+    """
+    number = dict(enum.items()).get(f"{prefix}{str(word).upper()}")
+    if not number:
+        words = [name.removeprefix(prefix).lower() for name, value in enum.items() if value]
+        raise invalid(field, word, f"one of {', '.join(words)}")
+    return number
 
 
 def seconds(time: Timestamp | Duration) -> float:
@@ -78,16 +93,19 @@ def seconds(time: Timestamp | Duration) -> float:
     return time.seconds + time.nanos / _NANO
 
 
-def timestamp(time: float | None) -> Timestamp | None:
+def optional_seconds(message: Any, field: str) -> float | None:
+    """A field of a message as seconds. None: it is not set."""
+    return seconds(getattr(message, field)) if message.HasField(field) else None
+
+
+def timestamp(field: str, time: float | None) -> Timestamp | None:
     """Unix seconds as a message."""
-    nanos = None if time is None else round(time * _NANO)
-    return None if nanos is None else Timestamp(seconds=nanos // _NANO, nanos=nanos % _NANO)
+    return None if time is None else Timestamp(**_parts(field, time))
 
 
-def duration(value: float | None) -> Duration | None:
+def duration(field: str, value: float | None) -> Duration | None:
     """Seconds as a message."""
-    nanos = None if value is None else round(value * _NANO)
-    return None if nanos is None else Duration(seconds=nanos // _NANO, nanos=nanos % _NANO)
+    return None if value is None else Duration(**_parts(field, value))
 
 
 def rollout_to_proto(
@@ -98,6 +116,7 @@ def rollout_to_proto(
     config: RolloutConfig | None,
     metadata: Mapping[str, Any] | None,
     labels: Mapping[str, str] | None,
+    priority: int,
     run_id: str | None,
     queue: str | None,
 ) -> rollout_pb2.Rollout:
@@ -109,6 +128,7 @@ def rollout_to_proto(
         config=None if config is None else config_to_proto(config),
         metadata_json=to_json("metadata", metadata if metadata is not None else {}),
         labels=labels or {},
+        priority=priority,
         run_id=run_id or "",
         queue=queue or "",
     )
@@ -116,31 +136,35 @@ def rollout_to_proto(
 
 def mode_to_proto(mode: RolloutMode | None) -> "rollout_pb2.RolloutMode.ValueType":
     """A mode as the wire has it."""
-    names = {None: "UNSPECIFIED", "train": "TRAIN", "val": "VAL", "test": "TEST"}
-    if mode not in names:
-        raise InvalidRequestError(f"mode is {mode!r}, expected train, val, test or None", code="INVALID_ARGUMENT")
-    return rollout_pb2.RolloutMode.Value(f"ROLLOUT_MODE_{names[mode]}")
+    if mode is None:
+        return rollout_pb2.RolloutMode.ROLLOUT_MODE_UNSPECIFIED
+    return cast("rollout_pb2.RolloutMode.ValueType", enum_value("mode", rollout_pb2.RolloutMode, "ROLLOUT_MODE_", mode))
 
 
 def config_to_proto(config: RolloutConfig) -> rollout_pb2.RolloutConfig:
     """A config as the wire has it."""
+    if not isinstance(config, RolloutConfig):
+        raise invalid("config", config, "a RolloutConfig")
     return rollout_pb2.RolloutConfig(
-        timeout=duration(config.timeout_seconds),
-        unresponsive_timeout=duration(config.unresponsive_seconds),
+        timeout=duration("config.timeout_seconds", config.timeout_seconds),
+        unresponsive_timeout=duration("config.unresponsive_seconds", config.unresponsive_seconds),
         max_attempts=config.max_attempts,
         retry_condition=[attempt_status_to_proto(status) for status in config.retry_condition],
         max_redeliveries=config.max_redeliveries,
+        retry_policies=[_policy_to_proto(policy) for policy in config.retry_policies],
     )
 
 
 def attempt_status_to_proto(status: AttemptStatus) -> "attempt_pb2.AttemptStatus.ValueType":
     """A status as the wire has it."""
-    return attempt_pb2.AttemptStatus.Value(f"ATTEMPT_STATUS_{status.upper()}")
+    found = enum_value("status", attempt_pb2.AttemptStatus, "ATTEMPT_STATUS_", status)
+    return cast("attempt_pb2.AttemptStatus.ValueType", found)
 
 
 def rollout_status_to_proto(status: RolloutStatus) -> "rollout_pb2.RolloutStatus.ValueType":
     """A status as the wire has it."""
-    return rollout_pb2.RolloutStatus.Value(f"ROLLOUT_STATUS_{status.upper()}")
+    found = enum_value("status", rollout_pb2.RolloutStatus, "ROLLOUT_STATUS_", status)
+    return cast("rollout_pb2.RolloutStatus.ValueType", found)
 
 
 def rollout_from_proto(message: rollout_pb2.Rollout) -> Rollout | AttemptedRollout:
@@ -166,10 +190,10 @@ def attempt_from_proto(message: attempt_pb2.Attempt) -> Attempt:
         attempt_id=message.attempt_id,
         sequence_id=message.sequence_id,
         start_time=seconds(message.start_time),
-        end_time=_optional_seconds(message, "end_time"),
+        end_time=optional_seconds(message, "end_time"),
         status=attempt_status_from_proto(message.status),
         worker_id=message.worker_id or None,
-        last_heartbeat_time=_optional_seconds(message, "last_heartbeat_time"),
+        last_heartbeat_time=optional_seconds(message, "last_heartbeat_time"),
         metadata=from_json(message.metadata_json),
         failure=failure_from_proto(message.failure) if message.HasField("failure") else None,
         final_reward=message.final_reward if message.HasField("final_reward") else None,
@@ -217,6 +241,8 @@ def resources_from_proto(message: resources_pb2.Resources) -> ResourcesUpdate:
         update_time=seconds(message.update_time),
         resources={resource.name: _resource_from_proto(resource) for resource in message.resources},
         run_id=message.run_id or None,
+        parent_resources_id=message.parent_resources_id or None,
+        parent_version=message.parent_version or None,
     )
 
 
@@ -235,14 +261,20 @@ def run_from_proto(message: run_pb2.Run) -> Run:
         failure=failure_from_proto(message.failure) if message.HasField("failure") else None,
         labels=dict(message.labels),
         create_time=seconds(message.create_time),
-        end_time=_optional_seconds(message, "end_time"),
+        end_time=optional_seconds(message, "end_time"),
         revision=message.revision,
     )
 
 
 def run_status_to_proto(status: RunStatus) -> "run_pb2.RunStatus.ValueType":
     """A status as the wire has it."""
-    return run_pb2.RunStatus.Value(f"RUN_STATUS_{status.upper()}")
+    return cast("run_pb2.RunStatus.ValueType", enum_value("status", run_pb2.RunStatus, "RUN_STATUS_", status))
+
+
+def worker_status_to_proto(status: WorkerStatus) -> "worker_pb2.WorkerStatus.ValueType":
+    """A status as the wire has it."""
+    found = enum_value("status", worker_pb2.WorkerStatus, "WORKER_STATUS_", status)
+    return cast("worker_pb2.WorkerStatus.ValueType", found)
 
 
 def worker_from_proto(message: worker_pb2.Worker) -> Worker:
@@ -251,93 +283,55 @@ def worker_from_proto(message: worker_pb2.Worker) -> Worker:
         worker_id=message.worker_id,
         status=cast(WorkerStatus, enum_name(worker_pb2.WorkerStatus, "WORKER_STATUS_", message.status)),
         heartbeat_stats=from_json(message.heartbeat_stats_json),
-        last_heartbeat_time=_optional_seconds(message, "last_heartbeat_time"),
-        last_dequeue_time=_optional_seconds(message, "last_dequeue_time"),
-        last_busy_time=_optional_seconds(message, "last_busy_time"),
-        last_idle_time=_optional_seconds(message, "last_idle_time"),
+        last_heartbeat_time=optional_seconds(message, "last_heartbeat_time"),
+        last_dequeue_time=optional_seconds(message, "last_dequeue_time"),
+        last_busy_time=optional_seconds(message, "last_busy_time"),
+        last_idle_time=optional_seconds(message, "last_idle_time"),
         current_rollout_id=message.current_rollout_id or None,
         current_attempt_id=message.current_attempt_id or None,
     )
 
 
-def span_to_proto(span: Span) -> span_pb2.Span:
-    """A span as the wire has it."""
-    return span_pb2.Span(
-        rollout_id=span.rollout_id,
-        attempt_id=span.attempt_id,
-        sequence_id=span.sequence_id,
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_span_id=span.parent_id or "",
-        name=span.name,
-        kind=span_pb2.SpanKind.Value(f"SPAN_KIND_{span.kind}"),
-        start_time=timestamp(span.start_time),
-        end_time=timestamp(span.end_time),
-        status=span_pb2.SpanStatus(
-            code=_SPAN_STATUS_CODES[span.status.status_code],
-            message=span.status.description or "",
-        ),
-        attributes=_attributes_to_proto(span.attributes),
-        events=[
-            span_pb2.SpanEvent(
-                time=timestamp(event.timestamp), name=event.name, attributes=_attributes_to_proto(event.attributes)
-            )
-            for event in span.events
-        ],
-        links=[
-            span_pb2.SpanLink(
-                trace_id=link.context.trace_id,
-                span_id=link.context.span_id,
-                attributes=_attributes_to_proto(link.attributes or {}),
-            )
-            for link in span.links
-        ],
-        resource=span_pb2.SpanResource(
-            attributes=_attributes_to_proto(span.resource.attributes), schema_url=span.resource.schema_url
-        ),
-    )
+def change_from_proto(message: pb.WatchResponse.Change) -> Change:
+    """Something that changed."""
+    match message.WhichOneof("object"):
+        case "rollout":
+            changed: Any = rollout_from_proto(message.rollout)
+        case "resources":
+            changed = resources_from_proto(message.resources)
+        case "run":
+            changed = run_from_proto(message.run)
+        case "worker":
+            changed = worker_from_proto(message.worker)
+        case _:
+            changed = Deleted(id=message.deleted.id)
+    return Change(revision=message.revision, object=changed)
 
 
-def span_from_proto(message: span_pb2.Span) -> Span:
-    """A span."""
-    code = enum_name(span_pb2.SpanStatusCode, "SPAN_STATUS_CODE_", message.status.code).upper()
-    return Span(
-        rollout_id=message.rollout_id,
-        attempt_id=message.attempt_id,
-        sequence_id=message.sequence_id,
-        trace_id=message.trace_id,
-        span_id=message.span_id,
-        parent_id=message.parent_span_id or None,
-        name=message.name,
-        kind=cast(SpanKind, enum_name(span_pb2.SpanKind, "SPAN_KIND_", message.kind).upper()),
-        status=TraceStatus(
-            status_code=cast(Any, "UNSET" if code == "UNSPECIFIED" else code),
-            description=message.status.message or None,
-        ),
-        attributes=_attributes_from_proto(message.attributes),
-        events=[
-            Event(
-                name=event.name,
-                attributes=_attributes_from_proto(event.attributes),
-                timestamp=_optional_seconds(event, "time"),
-            )
-            for event in message.events
-        ],
-        links=[
-            Link(
-                context=SpanContext(trace_id=link.trace_id, span_id=link.span_id),
-                attributes=_attributes_from_proto(link.attributes),
-            )
-            for link in message.links
-        ],
-        start_time=_optional_seconds(message, "start_time"),
-        end_time=_optional_seconds(message, "end_time"),
-        context=SpanContext(trace_id=message.trace_id, span_id=message.span_id),
-        parent=_parent(message),
-        resource=OtelResource(
-            attributes=_attributes_from_proto(message.resource.attributes), schema_url=message.resource.schema_url
-        ),
-    )
+def statistics_from_proto(name: str, message: pb.GetStatisticsResponse) -> LightningStoreStatistics:
+    """What a store holds."""
+    statuses = {
+        cast(RolloutStatus, enum_name(rollout_pb2.RolloutStatus, "ROLLOUT_STATUS_", entry.status)): entry.count
+        for entry in message.rollouts
+    }
+    waiting = [entry for entry in message.queues if entry.HasField("oldest_age")]
+    return {
+        "name": name,
+        "total_rollouts": sum(statuses.values()),
+        "total_attempts": message.attempt_count,
+        "total_spans": message.span_count,
+        "total_resources": message.resources_count,
+        "total_workers": message.worker_count,
+        "total_runs": message.run_count,
+        "uptime": seconds(message.uptime),
+        "rollouts_by_status": statuses,
+        "queued": {entry.queue: entry.queued_count for entry in message.queues},
+        "oldest_queued_seconds": {entry.queue: seconds(entry.oldest_age) for entry in waiting},
+        "live_attempts": {entry.worker_id: entry.attempt_count for entry in message.leases},
+        "rates": {name: getattr(message.rates, name) for name in ("created", "started", "ended", "spans")},
+        "revision": message.revision,
+        "database_bytes": message.database_bytes,
+    }
 
 
 def _rollout_fields(message: rollout_pb2.Rollout) -> dict[str, Any]:
@@ -346,7 +340,7 @@ def _rollout_fields(message: rollout_pb2.Rollout) -> dict[str, Any]:
         "rollout_id": message.rollout_id,
         "input": from_json(message.input_json),
         "start_time": seconds(message.create_time),
-        "end_time": _optional_seconds(message, "end_time"),
+        "end_time": optional_seconds(message, "end_time"),
         "mode": None if mode == "unspecified" else mode,
         "resources_id": message.resources_id or None,
         "resources_version": message.resources_version or None,
@@ -355,17 +349,41 @@ def _rollout_fields(message: rollout_pb2.Rollout) -> dict[str, Any]:
         "metadata": from_json(message.metadata_json),
         "labels": dict(message.labels),
         "queue": message.queue,
+        "priority": message.priority,
         "run_id": message.run_id or None,
+        "available_time": optional_seconds(message, "available_time"),
     }
 
 
 def _config_from_proto(message: rollout_pb2.RolloutConfig) -> RolloutConfig:
     return RolloutConfig(
-        timeout_seconds=_optional_seconds(message, "timeout"),
-        unresponsive_seconds=_optional_seconds(message, "unresponsive_timeout"),
+        timeout_seconds=optional_seconds(message, "timeout"),
+        unresponsive_seconds=optional_seconds(message, "unresponsive_timeout"),
         max_attempts=message.max_attempts or 1,
         retry_condition=[attempt_status_from_proto(status) for status in message.retry_condition],
         max_redeliveries=message.max_redeliveries,
+        retry_policies=[_policy_from_proto(policy) for policy in message.retry_policies],
+    )
+
+
+def _policy_to_proto(policy: RetryPolicy) -> rollout_pb2.RetryPolicy:
+    return rollout_pb2.RetryPolicy(
+        kind=attempt_pb2.FailureKind.Value(f"FAILURE_KIND_{policy.kind.upper()}"),
+        max_retries=policy.max_retries,
+        initial_backoff=duration("initial_backoff_seconds", policy.initial_backoff_seconds or None),
+        backoff_multiplier=policy.backoff_multiplier,
+        max_backoff=duration("max_backoff_seconds", policy.max_backoff_seconds),
+    )
+
+
+def _policy_from_proto(message: rollout_pb2.RetryPolicy) -> RetryPolicy:
+    absent = RetryPolicy(kind=cast(Any, enum_name(attempt_pb2.FailureKind, "FAILURE_KIND_", message.kind)))
+    return RetryPolicy(
+        kind=absent.kind,
+        max_retries=message.max_retries if message.HasField("max_retries") else None,
+        initial_backoff_seconds=optional_seconds(message, "initial_backoff") or absent.initial_backoff_seconds,
+        backoff_multiplier=message.backoff_multiplier or absent.backoff_multiplier,
+        max_backoff_seconds=optional_seconds(message, "max_backoff") or absent.max_backoff_seconds,
     )
 
 
@@ -413,57 +431,12 @@ def _resource_from_proto(message: resources_pb2.Resource) -> Resource:
             return CustomResource(value=from_json(message.custom_json))
 
 
-def _attributes_to_proto(attributes: Mapping[str, Any]) -> list[span_pb2.Attribute]:
-    return [span_pb2.Attribute(key=key, value=_value_to_proto(value)) for key, value in attributes.items()]
-
-
-def _attributes_from_proto(attributes: Iterable[span_pb2.Attribute]) -> dict[str, Any]:
-    return {attribute.key: _value_from_proto(attribute.value) for attribute in attributes}
-
-
-def _value_to_proto(value: Any) -> span_pb2.AttributeValue:
-    match value:
-        case bool():
-            return span_pb2.AttributeValue(bool_value=value)
-        case int() if -(1 << 63) <= value < 1 << 63:
-            return span_pb2.AttributeValue(int_value=value)
-        case int() | float():
-            return span_pb2.AttributeValue(double_value=float(value))
-        case str():
-            return span_pb2.AttributeValue(string_value=value)
-        case bytes():
-            return span_pb2.AttributeValue(bytes_value=value)
-        case None:
-            return span_pb2.AttributeValue()
-        case Mapping():
-            return span_pb2.AttributeValue(map_value=span_pb2.AttributeMap(entries=_attributes_to_proto(value)))
-        case Sequence():
-            values = [_value_to_proto(item) for item in value]
-            return span_pb2.AttributeValue(list_value=span_pb2.AttributeList(values=values))
-        case _:
-            return span_pb2.AttributeValue(string_value=str(value))
-
-
-def _value_from_proto(value: span_pb2.AttributeValue) -> Any:
-    match value.WhichOneof("value"):
-        case None:
-            return None
-        case "list_value":
-            return [_value_from_proto(item) for item in value.list_value.values]
-        case "map_value":
-            return _attributes_from_proto(value.map_value.entries)
-        case kind:
-            return getattr(value, kind)
-
-
-def _parent(message: span_pb2.Span) -> SpanContext | None:
-    if not message.parent_span_id:
-        return None
-    return SpanContext(trace_id=message.trace_id, span_id=message.parent_span_id)
-
-
-def _optional_seconds(message: Any, field: str) -> float | None:
-    return seconds(getattr(message, field)) if message.HasField(field) else None
+def _parts(field: str, value: float) -> dict[str, int]:
+    if not (math.isfinite(value) and abs(value) <= _LONGEST):
+        raise invalid(field, value, "a finite number of seconds")
+    whole = math.floor(value)
+    carried, nanos = divmod(round((value - whole) * _NANO), _NANO)
+    return {"seconds": whole + carried, "nanos": nanos}
 
 
 def _shortened(text: str, limit: int = 200) -> str:

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from agentlightning.tracer.attempt import AttemptTrace, attempt_of
-from agentlightning.tracer.convert import from_opentelemetry
+from agentlightning.types import Span
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +44,7 @@ class AttemptProcessor(SpanProcessor):
         """Hand the span over."""
         attempt, sequence_id = self._open.pop(_key(span), (None, 0))
         if attempt:
-            ids = {"rollout_id": attempt.rollout_id, "attempt_id": attempt.attempt_id}
-            attempt.add(from_opentelemetry(span, **ids, sequence_id=sequence_id))
+            attempt.add(Span.from_opentelemetry(span, attempt.rollout_id, attempt.attempt_id, sequence_id))
 
     def end(self, attempt: AttemptTrace) -> None:
         """Accept no more spans of an attempt, and count those that never ended."""

@@ -15,16 +15,34 @@ from agentlightning.types.rollout import (
     Attempt,
     AttemptedRollout,
     AttemptStatus,
+    DeletedRollouts,
     EnqueueRolloutRequest,
     Failure,
     FailureKind,
+    RetryPolicy,
     Rollout,
     RolloutConfig,
     RolloutMode,
     RolloutStatus,
 )
 from agentlightning.types.run import Run, RunStatus
-from agentlightning.types.span import Event, Link, OtelResource, Span, SpanContext, SpanCoreFields, TraceStatus
+from agentlightning.types.span import (
+    Event,
+    InstrumentationScope,
+    Link,
+    OtelResource,
+    Span,
+    SpanContext,
+    SpanCoreFields,
+    TraceStatus,
+)
+from agentlightning.types.store import (
+    Backup,
+    Change,
+    Deleted,
+    LightningStoreCapabilities,
+    LightningStoreStatistics,
+)
 from agentlightning.types.worker import Worker, WorkerStatus
 
 __all__ = [
@@ -33,12 +51,19 @@ __all__ = [
     "Attempt",
     "AttemptStatus",
     "AttemptedRollout",
+    "Backup",
+    "Change",
     "CustomResource",
     "Dataset",
+    "Deleted",
+    "DeletedRollouts",
     "EnqueueRolloutRequest",
     "Event",
     "Failure",
     "FailureKind",
+    "InstrumentationScope",
+    "LightningStoreCapabilities",
+    "LightningStoreStatistics",
     "Link",
     "NamedResources",
     "OtelResource",
@@ -47,6 +72,7 @@ __all__ = [
     "ProxyLLM",
     "Resource",
     "ResourcesUpdate",
+    "RetryPolicy",
     "Rollout",
     "RolloutConfig",
     "RolloutMode",

@@ -27,13 +27,15 @@ class PaginatedResult(Sequence[T]):
         limit: The limit asked for; -1 for none.
         offset: The offset asked for.
         total: How many match in all.
+        revision: The store's revision when a list of rollouts was read: where a watch may begin. 0 of other lists.
     """
 
-    def __init__(self, items: Sequence[T], *, limit: int, offset: int, total: int) -> None:
+    def __init__(self, items: Sequence[T], *, limit: int, offset: int, total: int, revision: int = 0) -> None:
         self.items = list(items)
         self.limit = limit
         self.offset = offset
         self.total = total
+        self.revision = revision
 
     def __len__(self) -> int:
         return len(self.items)
@@ -52,7 +54,9 @@ class PaginatedResult(Sequence[T]):
         return self.items == (other.items if isinstance(other, PaginatedResult) else other)
 
     def __repr__(self) -> str:
-        return f"PaginatedResult({self.items!r}, limit={self.limit}, offset={self.offset}, total={self.total})"
+        end = "" if self.limit < 0 else self.offset + self.limit
+        shown = ", ".join([*map(repr, self.items[:1]), *["..."] * (len(self.items) > 1)])
+        return f"<PaginatedResult ({self.offset}:{end} of {self.total}) [{shown}]>"
 
 
 class Unset:

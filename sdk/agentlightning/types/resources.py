@@ -148,6 +148,9 @@ class ResourcesUpdate(BaseModel):
     """When this version was made."""
     resources: NamedResources
     run_id: str | None = None
+    parent_resources_id: str | None = None
+    """The resources that these were derived from. None: not said."""
+    parent_version: int | None = None
 
 
 def as_resource(value: object) -> Resource:

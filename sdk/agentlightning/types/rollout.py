@@ -26,12 +26,27 @@ class Failure(BaseModel):
         return f"{self.type}: {self.message}" if self.type else self.message or self.kind
 
 
+class RetryPolicy(BaseModel):
+    """How often and how soon another attempt is made after one kind of failure."""
+
+    kind: Literal["agent", "infrastructure", "timeout", "unresponsive"]
+    max_retries: int | None = Field(default=None, ge=0)
+    """How many more attempts failures of this kind may bring about. None: as many as `max_attempts` leaves. Not for
+    infrastructure, which `max_redeliveries` limits."""
+    initial_backoff_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """The pause before the first of them."""
+    backoff_multiplier: float = Field(default=2.0, ge=1, le=10)
+    """By what each further pause is longer."""
+    max_backoff_seconds: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    """The longest pause."""
+
+
 class RolloutConfig(BaseModel):
     """How long an attempt may take and what happens when it does not succeed."""
 
-    timeout_seconds: float | None = Field(default=None, gt=0)
+    timeout_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The longest an attempt may run, from its claim. None: no limit."""
-    unresponsive_seconds: float | None = Field(default=None, gt=0)
+    unresponsive_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The longest silence before an attempt is unresponsive. None: its lease decides, and losing that costs nothing."""
     max_attempts: int = Field(default=1, ge=1)
     """Attempts in all, not counting those lost with their lease."""
@@ -39,6 +54,8 @@ class RolloutConfig(BaseModel):
     """After which of `failed`, `timeout` and `unresponsive` another attempt is made."""
     max_redeliveries: int = Field(default=3, ge=0)
     """How often the rollout is delivered again after a lost lease or an infrastructure failure."""
+    retry_policies: list[RetryPolicy] = Field(default_factory=list)
+    """What differs for one kind of failure. A kind named here is retried as if `retry_condition` named its status."""
 
 
 class Attempt(BaseModel):
@@ -81,12 +98,21 @@ class Rollout(BaseModel):
     labels: dict[str, str] = Field(default_factory=dict)
     """What one filters by."""
     queue: str = "default"
+    priority: int = 0
+    """Higher is delivered first; within a priority, first come, first served."""
     run_id: str | None = None
+    available_time: float | None = None
+    """While it is requeuing after a failure with a back-off: when it will be delivered again."""
 
     @property
     def is_terminal(self) -> bool:
         """Whether nothing more will happen to it by itself."""
         return self.status in TERMINAL_STATUSES
+
+    @property
+    def final_reward(self) -> float | None:
+        """The final reward of its latest attempt. None: there is no attempt, or it has sent no reward."""
+        return None
 
 
 class AttemptedRollout(Rollout):
@@ -95,6 +121,11 @@ class AttemptedRollout(Rollout):
     attempt: Attempt
     next_sequence_id: int = 1
     """The `sequence_id` of the first span that the holder of the attempt makes."""
+
+    @property
+    def final_reward(self) -> float | None:
+        """The final reward of the attempt. None: it has sent no reward."""
+        return self.attempt.final_reward
 
     @model_validator(mode="after")
     def _check_attempt(self) -> "AttemptedRollout":
@@ -112,3 +143,15 @@ class EnqueueRolloutRequest(BaseModel):
     config: RolloutConfig | None = None
     metadata: dict[str, Any] | None = None
     labels: dict[str, str] = Field(default_factory=dict)
+    priority: int = Field(default=0, ge=-(2**31), lt=2**31)
+    """Higher is delivered first."""
+
+
+class DeletedRollouts(BaseModel):
+    """What a deletion came to."""
+
+    deleted_count: int
+    kept_rollout_ids: list[str] = Field(default_factory=list)
+    """Those asked for that stay: not terminal, or too young, or of another run."""
+    unknown_rollout_ids: list[str] = Field(default_factory=list)
+    """Those asked for that the store does not know."""

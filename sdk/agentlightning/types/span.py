@@ -2,11 +2,15 @@
 
 import secrets
 import time
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlightning.semconv import VIRTUAL_SPAN
+from agentlightning.types.otel import span_fields
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 Attributes = dict[str, Any]
 SpanKind = Literal["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
@@ -27,6 +31,7 @@ class Event(BaseModel):
     name: str
     attributes: Attributes = Field(default_factory=dict)
     timestamp: float | None = None
+    dropped_attributes_count: int = 0
 
 
 class SpanContext(BaseModel):
@@ -45,17 +50,31 @@ class Link(BaseModel):
     model_config = ConfigDict(extra="allow")
     context: SpanContext
     attributes: Attributes | None = None
+    flags: int = 0
+    """W3C trace flags, as OTLP has them."""
+    dropped_attributes_count: int = 0
+
+
+class InstrumentationScope(BaseModel):
+    """The instrumentation that made a span."""
+
+    name: str = ""
+    version: str = ""
+    attributes: Attributes = Field(default_factory=dict)
+    dropped_attributes_count: int = 0
+    schema_url: str = ""
 
 
 class OtelResource(BaseModel):
     """The process that made a span."""
 
     attributes: Attributes = Field(default_factory=dict)
+    dropped_attributes_count: int = 0
     schema_url: str = ""
 
 
 class Span(BaseModel):
-    """One unit of work inside an attempt."""
+    """One unit of work inside an attempt. Fields that this class does not know are kept with it."""
 
     model_config = ConfigDict(extra="allow")
     rollout_id: str
@@ -75,6 +94,13 @@ class Span(BaseModel):
     end_time: float | None = None
     context: SpanContext | None = None
     parent: SpanContext | None = None
+    flags: int = 0
+    """W3C trace flags, as OTLP has them."""
+    dropped_attributes_count: int = 0
+    """How many attributes were dropped before the span was sent."""
+    dropped_events_count: int = 0
+    dropped_links_count: int = 0
+    scope: InstrumentationScope | None = None
     resource: OtelResource = Field(default_factory=OtelResource)
 
     def __str__(self) -> str:
@@ -113,6 +139,22 @@ class Span(BaseModel):
             end_time=now if end_time is None else end_time,
             resource=resource or OtelResource(),
         )
+
+    @classmethod
+    def from_core_fields(
+        cls, core: "SpanCoreFields", *, rollout_id: str = "", attempt_id: str = "", sequence_id: int = 0
+    ) -> "Span":
+        """Give what an emitter recorded a place: new ids, no parent, and it began now unless it says when."""
+        return cls.from_attributes(**dict(core), rollout_id=rollout_id, attempt_id=attempt_id, sequence_id=sequence_id)
+
+    @classmethod
+    def from_opentelemetry(cls, readable: "ReadableSpan", rollout_id: str, attempt_id: str, sequence_id: int) -> "Span":
+        """Make a span out of one of OpenTelemetry that has ended.
+
+        Times above 1e12 are nanoseconds, as OpenTelemetry has them; others are taken as seconds. A value that the store
+        would refuse, such as NaN, becomes text.
+        """
+        return cls(rollout_id=rollout_id, attempt_id=attempt_id, sequence_id=sequence_id, **span_fields(readable))
 
 
 class SpanCoreFields(BaseModel):

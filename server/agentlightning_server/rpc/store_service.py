@@ -128,9 +128,9 @@ class StoreService(StoreServiceServicer):
         if request.failure.kind != FailureKind.FAILURE_KIND_UNSPECIFIED:
             check.check_enum("failure.kind", request.failure.kind, FailureKind)
         check.check_count("spans", request.spans, self._limits.max_batch)
-        for span in request.spans:
+        for number, span in enumerate(request.spans):
             span.rollout_id, span.attempt_id = request.rollout_id, request.attempt_id
-            check.check_span(span)
+            check.check_span(span, at=f"spans[{number}].")
         rollout = await self._dispatcher.write(lambda tx: attempts.complete(tx, request))
         return pb.CompleteAttemptResponse(rollout=rollout)
 

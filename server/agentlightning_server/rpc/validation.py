@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from agentlightning.v1.attempt_pb2 import AttemptStatus, FailureKind
@@ -102,20 +102,19 @@ def check_resources(field: str, resources: Resources) -> None:
                 check_json(f"{at}.custom_json", resource.custom_json, required=True)
 
 
-def check_span(span: Span) -> None:
-    """Refuse a span without an identity or with a number that is none."""
+def check_span(span: Span, at: str = "") -> None:
+    """Refuse a span without an identity or with a number that is none, wherever it is in it."""
     if not (len(span.span_id) == 16 and _HEX.fullmatch(span.span_id)):
-        raise FieldInvalidError("span_id", span.span_id, "16 lowercase hex digits")
+        raise FieldInvalidError(f"{at}span_id", span.span_id, "16 lowercase hex digits")
     if not (len(span.trace_id) == 32 and _HEX.fullmatch(span.trace_id)):
-        raise FieldInvalidError("trace_id", span.trace_id, "32 lowercase hex digits")
-    check_size("sequence_id", span.sequence_id, MAX_SEQUENCE_ID)
-    check_time("start_time", span.start_time)
-    check_time("end_time", span.end_time)
-    for attribute in span.attributes:
-        _check_attribute(attribute)
-    for event in span.events:
-        for attribute in event.attributes:
-            _check_attribute(attribute)
+        raise FieldInvalidError(f"{at}trace_id", span.trace_id, "32 lowercase hex digits")
+    check_size(f"{at}sequence_id", span.sequence_id, MAX_SEQUENCE_ID)
+    check_time(f"{at}start_time", span.start_time)
+    check_time(f"{at}end_time", span.end_time)
+    for field, attributes in _attributes_of(span):
+        for attribute in attributes:
+            if (value := _bad_number(attribute.value)) is not None:
+                raise FieldInvalidError(f"{at}{field}[{attribute.key!r}]", value, "a finite number")
 
 
 def check_enum(field: str, value: int, enum: Any) -> None:
@@ -209,10 +208,14 @@ def _check_retry_policy(field: str, policy: RetryPolicy, max_attempts: int) -> N
         raise FieldInvalidError(f"{field}.backoff_multiplier", policy.backoff_multiplier, "1 to 10")
 
 
-def _check_attribute(attribute: Attribute) -> None:
-    value = _bad_number(attribute.value)
-    if value is not None:
-        raise FieldInvalidError(f"attributes[{attribute.key!r}]", value, "a finite number")
+def _attributes_of(span: Span) -> Iterator[tuple[str, Iterable[Attribute]]]:
+    yield "attributes", span.attributes
+    for number, event in enumerate(span.events):
+        yield f"events[{number}].attributes", event.attributes
+    for number, link in enumerate(span.links):
+        yield f"links[{number}].attributes", link.attributes
+    yield "scope.attributes", span.scope.attributes
+    yield "resource.attributes", span.resource.attributes
 
 
 def _bad_number(value: AttributeValue) -> float | None:

@@ -16,7 +16,7 @@ from agentlightning.v1.store_service_pb2 import (
     UpdateAttemptRequest,
 )
 
-from agentlightning_server.errors import StoreError, rollout_not_found
+from agentlightning_server.errors import StoreError, no_attempts, rollout_not_found
 from agentlightning_server.lifecycle import rules
 from agentlightning_server.lifecycle.deadlines import Deadline
 from agentlightning_server.lifecycle.states import (
@@ -124,7 +124,7 @@ def heartbeat(tx: Transaction, ref: AttemptRef) -> HeartbeatAttemptsResponse.Res
 
 
 def touch(tx: Transaction, attempt_id: str) -> int | None:
-    """Note a sign of life, which extends the lease, and say until when."""
+    """Note when an attempt was heard of, which extends the lease of a live one, and say until when."""
     row = tx.one("touch_attempt", attempt_id=attempt_id, now=tx.now)
     expire_time: int | None = None if row is None else row[0]
     return expire_time
@@ -212,9 +212,12 @@ def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
     """Change the named fields of an attempt, as an administrator.
 
     Raises:
-        StoreError: There is no such attempt, or no way to its new status.
+        StoreError: There is no such rollout, or it has no attempts, or not that one, or no way to its new status.
     """
     asked = request.attempt
+    rollout = tx.one("rollout", rollout_id=asked.rollout_id)
+    if rollout is not None and rollout["latest_attempt_id"] is None:
+        raise no_attempts(asked.rollout_id)
     pair = find(tx, asked.rollout_id, asked.attempt_id)
     paths = set(request.update_mask.paths)
     attempt_id = pair.attempt["attempt_id"]
@@ -222,7 +225,7 @@ def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
         "update_attempt_fields",
         attempt_id=attempt_id,
         worker_id=asked.worker_id if "worker_id" in paths else pair.attempt["worker_id"],
-        last_heartbeat_time=micros(asked.last_heartbeat_time)
+        last_heartbeat_time=_asked_heartbeat_time(asked)
         if "last_heartbeat_time" in paths
         else pair.attempt["last_heartbeat_time"],
         metadata_json=asked.metadata_json if "metadata_json" in paths else pair.attempt["metadata_json"],
@@ -255,10 +258,8 @@ def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Res
         if not results[-1].duplicate:
             heard_of[ids] = pair
     for pair in heard_of.values():
-        verdict = rules.on_span(pair.now)
-        apply(tx, pair, verdict)
-        if verdict.attempt.is_live:
-            touch(tx, pair.attempt["attempt_id"])
+        apply(tx, pair, rules.on_span(pair.now))
+        touch(tx, pair.attempt["attempt_id"])
     return results
 
 
@@ -282,6 +283,10 @@ def _with_rollout(tx: Transaction, rollout_id: str, rule: Callable[[Situation], 
         apply_rollout(tx, rollout, verdict)
     else:
         apply(tx, pair, verdict, cancelled(why))
+
+
+def _asked_heartbeat_time(asked: Attempt) -> int | None:
+    return micros(asked.last_heartbeat_time) if asked.HasField("last_heartbeat_time") else None
 
 
 def _reassign(tx: Transaction, pair: Pair, worker_id: str) -> None:

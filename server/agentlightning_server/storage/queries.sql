@@ -118,7 +118,8 @@ UPDATE attempts SET
 WHERE attempt_id = :attempt_id;
 
 -- name: touch_attempt
-UPDATE attempts SET last_heartbeat_time = :now, lease_expire_time = :now + lease_duration
+UPDATE attempts SET last_heartbeat_time = :now,
+  lease_expire_time = CASE WHEN end_time IS NULL THEN :now + lease_duration END
 WHERE attempt_id = :attempt_id
 RETURNING lease_expire_time;
 

@@ -1,6 +1,7 @@
 """Values that a wire message can hold and a store cannot: the caller's fault, never called a bug of the server."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,15 @@ import pytest
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import Attempt, Failure
 from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig
-from agentlightning.v1.span_pb2 import Span
+from agentlightning.v1.span_pb2 import (
+    Attribute,
+    AttributeValue,
+    Span,
+    SpanEvent,
+    SpanLink,
+    SpanResource,
+    SpanScope,
+)
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -123,3 +132,52 @@ async def test_waiting_for_rollouts_longer_than_any_clock_tells_is_waiting(serve
     assert (await waiting.read()).pending_count == 1
     await server.stub.CancelRollouts(pb.CancelRolloutsRequest(rollout_ids=[rollout.rollout_id]))
     assert [ended.rollout_id for ended in (await waiting.read()).rollouts] == [rollout.rollout_id]
+
+
+def number(value: float) -> Attribute:
+    return Attribute(key="k", value=AttributeValue(double_value=value))
+
+
+NAN = number(float("nan"))
+IDS = {"trace_id": "0" * 32, "span_id": "0" * 16}
+
+
+@pytest.mark.parametrize(
+    ("span", "field"),
+    [
+        (Span(**IDS, attributes=[NAN]), "attributes['k']"),
+        (Span(**IDS, events=[SpanEvent(), SpanEvent(attributes=[number(float("inf"))])]), "events[1].attributes['k']"),
+        (Span(**IDS, links=[SpanLink(attributes=[NAN])]), "links[0].attributes['k']"),
+        (Span(**IDS, scope=SpanScope(attributes=[NAN])), "scope.attributes['k']"),
+        (Span(**IDS, resource=SpanResource(attributes=[NAN])), "resource.attributes['k']"),
+        (Span(**IDS, start_time=Timestamp(seconds=2**62)), "start_time"),
+        (Span(**IDS, end_time=Timestamp(seconds=-1)), "end_time"),
+        (Span(trace_id="0" * 32, span_id="0" * 16, sequence_id=-1), "sequence_id"),
+        (Span(trace_id="x" * 32, span_id="0" * 16), "trace_id"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_in_a_span_it_is_refused_by_field_and_takes_no_other_span_with_it(
+    server: Any, span: Span, field: str
+) -> None:
+    await server.enqueue()
+    attempt = (await server.dequeue()).attempt
+    ids = {"rollout_id": attempt.rollout_id, "attempt_id": attempt.attempt_id}
+    good = Span(trace_id="1" * 32, span_id="1" * 16)
+    for each in (span, good):
+        each.rollout_id, each.attempt_id = ids.values()
+    refused, stored = (await server.stub.AddSpans(pb.AddSpansRequest(spans=[span, good]))).results
+    assert refused.error_message.startswith(f"{field} is ")
+    assert stored.error_reason == ""
+    with pytest.raises(grpc.aio.AioRpcError, match=re.escape(f"spans[0].{field} is ")):
+        await server.stub.CompleteAttempt(
+            pb.CompleteAttemptRequest(**ids, succeeded=pb.CompleteAttemptRequest.Succeeded(), spans=[span])
+        )
+
+
+async def test_a_heartbeat_time_that_is_named_and_not_given_is_cleared(server: Any) -> None:
+    await server.enqueue()
+    attempt = (await server.dequeue()).attempt
+    ids = {"rollout_id": attempt.rollout_id, "attempt_id": attempt.attempt_id}
+    request = pb.UpdateAttemptRequest(attempt=Attempt(**ids), update_mask={"paths": ["last_heartbeat_time"]})
+    assert not (await server.stub.UpdateAttempt(request)).attempt.HasField("last_heartbeat_time")

@@ -15,6 +15,7 @@ from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
 from agentlightning_server.clock import SECOND
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
 SUCCEEDED = pb.CompleteAttemptRequest.Succeeded()
@@ -182,6 +183,32 @@ async def test_a_read_never_shows_a_state_whose_deadline_has_passed(server: Any)
     assert read.latest_attempt.failure.kind == FailureKind.FAILURE_KIND_TIMEOUT
 
 
+async def test_a_limit_that_is_set_while_an_attempt_runs_counts_for_it(server: Any) -> None:
+    await server.enqueue()
+    assignment = await server.dequeue()
+    server.clock.advance(5)
+    update = pb.UpdateRolloutRequest(
+        rollout={"rollout_id": assignment.rollout.rollout_id, "config": {"timeout": Duration(seconds=10)}},
+        update_mask={"paths": ["config"]},
+    )
+    await server.stub.UpdateRollout(update)
+    server.clock.advance(5.001)
+    rollout = await server.get(assignment.rollout.rollout_id)
+    assert rollout.latest_attempt.status == AttemptStatus.ATTEMPT_STATUS_TIMEOUT
+
+
+async def test_a_heartbeat_time_that_is_set_back_counts_for_silence(server: Any) -> None:
+    await server.enqueue(config=RolloutConfig(unresponsive_timeout=Duration(seconds=10)))
+    assignment = await server.dequeue()
+    update = pb.UpdateAttemptRequest(
+        attempt={**ref(assignment), "last_heartbeat_time": Timestamp(seconds=server.clock.now // SECOND - 60)},
+        update_mask={"paths": ["last_heartbeat_time"]},
+    )
+    await server.stub.UpdateAttempt(update)
+    rollout = await server.get(assignment.rollout.rollout_id)
+    assert rollout.latest_attempt.status == AttemptStatus.ATTEMPT_STATUS_UNRESPONSIVE
+
+
 async def test_silence_beyond_what_the_user_allows_follows_the_retry_rules(server: Any) -> None:
     config = RolloutConfig(
         unresponsive_timeout=Duration(seconds=5),
@@ -202,6 +229,28 @@ async def test_a_late_span_is_evidence_and_revives_nothing(server: Any) -> None:
     [result] = (await server.stub.AddSpans(pb.AddSpansRequest(spans=[span(assignment)]))).results
     assert result.error_reason == ""
     assert (await server.get(assignment.rollout.rollout_id)).status == RolloutStatus.ROLLOUT_STATUS_FAILED
+
+
+async def test_a_late_span_is_heard_of_and_renews_no_lease(server: Any) -> None:
+    await server.enqueue()
+    assignment = await server.dequeue()
+    await server.stub.CompleteAttempt(pb.CompleteAttemptRequest(**ref(assignment), failure=Failure(message="x")))
+    server.clock.advance(5)
+    await server.stub.AddSpans(pb.AddSpansRequest(spans=[span(assignment)]))
+    attempt = (await server.get(assignment.rollout.rollout_id)).latest_attempt
+    assert attempt.last_heartbeat_time.seconds == attempt.end_time.seconds + 5
+    assert not attempt.HasField("lease_expire_time")
+
+
+async def test_a_rollout_without_attempts_says_so_whichever_is_to_be_updated(server: Any) -> None:
+    [rollout] = await server.enqueue()
+    for attempt_id in ("latest", "at-0123456789abcdef"):
+        request = pb.UpdateAttemptRequest(
+            attempt={"rollout_id": rollout.rollout_id, "attempt_id": attempt_id, "worker_id": "w"},
+            update_mask={"paths": ["worker_id"]},
+        )
+        with pytest.raises(grpc.aio.AioRpcError, match=f"No attempts found for rollout {rollout.rollout_id}"):
+            await server.stub.UpdateAttempt(request)
 
 
 async def test_a_bad_span_is_rejected_alone(server: Any) -> None:
