@@ -646,7 +646,9 @@ class CompleteAttemptRequest(google.protobuf.message.Message):
 
     @property
     def failure(self) -> agentlightning.v1.attempt_pb2.Failure:
-        """Badly, and why. FAILURE_KIND_CANCELLED ends the rollout as cancelled; FAILURE_KIND_TIMEOUT is a timeout."""
+        """Badly, and why. FAILURE_KIND_CANCELLED ends the rollout as cancelled; FAILURE_KIND_TIMEOUT is a timeout. Not
+        FAILURE_KIND_UNRESPONSIVE: whoever says so is not.
+        """
 
     @property
     def spans(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[agentlightning.v1.span_pb2.Span]:
@@ -2425,15 +2427,15 @@ class GetStatisticsResponse(google.protobuf.message.Message):
     UPTIME_FIELD_NUMBER: builtins.int
     DATABASE_BYTES_FIELD_NUMBER: builtins.int
     attempt_count: builtins.int
-    """Attempts ever made."""
+    """Attempts, those of deleted rollouts not counted."""
     span_count: builtins.int
     """Spans stored."""
     resources_count: builtins.int
     """Resources, versions not counted."""
     worker_count: builtins.int
-    """Workers ever seen."""
+    """Workers."""
     run_count: builtins.int
-    """Runs ever opened."""
+    """Runs."""
     revision: builtins.int
     """The store's revision."""
     database_bytes: builtins.int
@@ -2444,7 +2446,7 @@ class GetStatisticsResponse(google.protobuf.message.Message):
 
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GetStatisticsResponse.Queue]:
-        """Every queue that has or had rollouts, by name."""
+        """Every queue that has rollouts, in any status, by name."""
 
     @property
     def leases(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GetStatisticsResponse.WorkerLeases]:

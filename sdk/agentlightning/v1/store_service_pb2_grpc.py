@@ -322,7 +322,8 @@ class StoreServiceServicer(object):
 
     def UpdateAttempt(self, request, context):
         """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
-        verb: it asks for no lease, records what it is told, and never changes a terminal rollout.
+        verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Fails with
+        FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
 
         grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
         """

@@ -138,7 +138,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.UpdateAttemptResponse,
     ]
     """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
-    verb: it asks for no lease, records what it is told, and never changes a terminal rollout.
+    verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Fails with
+    FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
 
         grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
     """
@@ -478,7 +479,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.UpdateAttemptResponse,
     ]
     """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
-    verb: it asks for no lease, records what it is told, and never changes a terminal rollout.
+    verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Fails with
+    FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
 
         grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
     """
@@ -840,7 +842,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.UpdateAttemptResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.UpdateAttemptResponse]]:
         """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
-        verb: it asks for no lease, records what it is told, and never changes a terminal rollout.
+        verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Fails with
+        FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
 
             grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
         """

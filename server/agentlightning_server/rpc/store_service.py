@@ -127,6 +127,8 @@ class StoreService(StoreServiceServicer):
             raise FieldInvalidError("outcome", "", "succeeded or failure")
         if request.failure.kind != FailureKind.FAILURE_KIND_UNSPECIFIED:
             check.check_enum("failure.kind", request.failure.kind, FailureKind)
+        if request.failure.kind == FailureKind.FAILURE_KIND_UNRESPONSIVE:
+            raise FieldInvalidError("failure.kind", "unresponsive", "a kind that a worker can tell of itself")
         check.check_count("spans", request.spans, self._limits.max_batch)
         for number, span in enumerate(request.spans):
             span.rollout_id, span.attempt_id = request.rollout_id, request.attempt_id

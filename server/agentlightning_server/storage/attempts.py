@@ -155,7 +155,8 @@ def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
     # Also those of a repeat: an administrator may have said the same before, without them.
     spans.add_all(tx, request.spans)
     if verdict is not None:
-        _set_lost_span_count(tx, pair, request.lost_span_count)
+        if request.lost_span_count:
+            tx.run("set_lost_span_count", attempt_id=request.attempt_id, lost_span_count=request.lost_span_count)
         apply(tx, pair, verdict, failure, by_holder=True)
     row = tx.one("rollout", rollout_id=request.rollout_id)
     assert row is not None
@@ -261,14 +262,6 @@ def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Res
         apply(tx, pair, rules.on_span(pair.now))
         touch(tx, pair.attempt["attempt_id"])
     return results
-
-
-def _set_lost_span_count(tx: Transaction, pair: Pair, count: int) -> None:
-    if count != pair.attempt["lost_span_count"]:
-        revision = tx.next_revision()
-        attempt_id = pair.attempt["attempt_id"]
-        tx.run("set_lost_span_count", attempt_id=attempt_id, lost_span_count=count, revision=revision)
-        tx.run("set_rollout_revision", rollout_id=pair.attempt["rollout_id"], revision=revision)
 
 
 def _with_rollout(tx: Transaction, rollout_id: str, rule: Callable[[Situation], Verdict], why: str) -> None:

@@ -128,7 +128,7 @@ UPDATE attempts SET final_reward = :reward, reward_sequence_id = :sequence_id, r
 WHERE attempt_id = :attempt_id AND reward_sequence_id <= :sequence_id;
 
 -- name: set_lost_span_count
-UPDATE attempts SET lost_span_count = :lost_span_count, revision = :revision WHERE attempt_id = :attempt_id;
+UPDATE attempts SET lost_span_count = :lost_span_count WHERE attempt_id = :attempt_id;
 
 -- name: update_attempt_fields
 UPDATE attempts SET

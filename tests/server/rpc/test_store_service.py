@@ -296,6 +296,14 @@ async def test_an_update_of_a_run_at_another_revision_is_refused(server: Any) ->
     assert refusal.value.code() is grpc.StatusCode.ABORTED
 
 
+AGENT = RetryPolicy(kind=FailureKind.FAILURE_KIND_AGENT)
+
+
+def enqueue(*policies: RetryPolicy, max_attempts: int = 3) -> pb.EnqueueRolloutsRequest:
+    config = RolloutConfig(max_attempts=max_attempts, retry_policies=policies)
+    return pb.EnqueueRolloutsRequest(rollouts=[Rollout(input_json="1", config=config)])
+
+
 @pytest.mark.parametrize(
     ("method", "request_", "field"),
     [
@@ -312,6 +320,28 @@ async def test_an_update_of_a_run_at_another_revision_is_refused(server: Any) ->
             "resources.resources[0].name",
         ),
         ("CompleteAttempt", pb.CompleteAttemptRequest(rollout_id="x", attempt_id="y"), "outcome"),
+        (
+            "CompleteAttempt",
+            pb.CompleteAttemptRequest(failure=Failure(kind=FailureKind.FAILURE_KIND_UNRESPONSIVE)),
+            "failure.kind",
+        ),
+        (
+            "EnqueueRollouts",
+            enqueue(RetryPolicy(kind=FailureKind.FAILURE_KIND_CANCELLED)),
+            "rollouts[0].config.retry_policies[0].kind",
+        ),
+        ("EnqueueRollouts", enqueue(AGENT, AGENT), "rollouts[0].config.retry_policies[0].kind"),
+        ("EnqueueRollouts", enqueue(AGENT, max_attempts=1), "rollouts[0].config.max_attempts"),
+        (
+            "EnqueueRollouts",
+            enqueue(RetryPolicy(kind=FailureKind.FAILURE_KIND_INFRASTRUCTURE, max_retries=1)),
+            "rollouts[0].config.retry_policies[0].max_retries",
+        ),
+        (
+            "EnqueueRollouts",
+            enqueue(RetryPolicy(kind=FailureKind.FAILURE_KIND_AGENT, backoff_multiplier=0.5)),
+            "rollouts[0].config.retry_policies[0].backoff_multiplier",
+        ),
     ],
 )
 async def test_bad_input_names_the_field(server: Any, method: str, request_: Any, field: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from agentlightning.v1 import store_service_pb2 as pb
-from agentlightning.v1.attempt_pb2 import AttemptStatus, Failure, FailureKind
+from agentlightning.v1.attempt_pb2 import Failure, FailureKind
 from agentlightning.v1.resources_pb2 import Resource, Resources
 from agentlightning.v1.rollout_pb2 import RetryPolicy, RolloutConfig
 from agentlightning.v1.run_pb2 import Run
@@ -111,22 +111,6 @@ async def test_the_end_of_a_back_off_is_a_change(server: Any) -> None:
     await revision_of(server)  # has the store look at its clock
     [change] = (await call.read()).changes
     assert not change.rollout.HasField("available_time")
-
-
-async def test_spans_that_are_reported_lost_are_a_change_though_no_status_is(server: Any) -> None:
-    """The attempt is unresponsive already when its worker says just that."""
-    again = [AttemptStatus.ATTEMPT_STATUS_UNRESPONSIVE]
-    silence = Duration(seconds=5)
-    await server.enqueue(config=RolloutConfig(max_attempts=2, retry_condition=again, unresponsive_timeout=silence))
-    attempt = (await server.dequeue()).attempt
-    server.clock.advance(5)
-    call = watch(server, await revision_of(server))
-    await call.read()
-    unresponsive = Failure(kind=FailureKind.FAILURE_KIND_UNRESPONSIVE)
-    names = {"rollout_id": attempt.rollout_id, "attempt_id": attempt.attempt_id}
-    await server.stub.CompleteAttempt(pb.CompleteAttemptRequest(**names, failure=unresponsive, lost_span_count=2))
-    [change] = (await call.read()).changes
-    assert change.rollout.latest_attempt.lost_span_count == 2
 
 
 async def test_of_a_run_come_the_run_its_rollouts_and_its_resources(server: Any) -> None:

@@ -37,6 +37,7 @@ SETTINGS = settings(
 )
 TOLD = RolloutStatus.values()[1:]
 """What an administrator may tell a rollout."""
+TOLD_BY_HOLDERS = [kind for kind in FailureKind.values() if kind != FailureKind.FAILURE_KIND_UNRESPONSIVE]
 RETRYABLE = [
     AttemptStatus.ATTEMPT_STATUS_FAILED,
     AttemptStatus.ATTEMPT_STATUS_TIMEOUT,
@@ -224,7 +225,7 @@ class Clients(RuleBasedStateMachine):
         else:
             self.check_nothing_changed()
 
-    @rule(which=numbers, kind=st.none() | st.sampled_from(FailureKind.values()), last=st.lists(good_spans, max_size=2))
+    @rule(which=numbers, kind=st.none() | st.sampled_from(TOLD_BY_HOLDERS), last=st.lists(good_spans, max_size=2))
     def complete(self, which: int, kind: Any, last: list[Any]) -> None:
         ref = self.some_attempt(which)
         outcome: dict[str, Any] = {"succeeded": {}} if kind is None else {"failure": Failure(kind=kind, type="Told")}
