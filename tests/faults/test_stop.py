@@ -118,6 +118,32 @@ async def test_whoever_waits_for_work_is_told_that_there_is_none(
         assert await ended(server) == 0
 
 
+@both_signals
+async def test_whoever_has_a_stream_is_sent_away(serve: Callable[..., Any], number: signal.Signals) -> None:
+    server = serve()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stream = store_at(channel).StreamDequeue()
+        await stream.write(pb.StreamDequeueRequest(open=pb.StreamDequeueRequest.Open(credits=1)))
+        assert (await stream.read()).HasField("opened")
+        server.send(number)
+        async with asyncio.timeout(BOUND):
+            assert (await stream.read()).HasField("go_away")
+            await stream.done_writing()
+            assert await stream.read() is grpc.aio.EOF
+            assert await stream.code() is grpc.StatusCode.OK
+        assert await ended(server) == 0
+
+
+async def test_a_worker_that_stays_on_its_stream_stops_no_server_from_ending(serve: Callable[..., Any]) -> None:
+    server = serve()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stream = store_at(channel).StreamDequeue()
+        await stream.write(pb.StreamDequeueRequest(open=pb.StreamDequeueRequest.Open(credits=1)))
+        await stream.read()
+        server.send(signal.SIGTERM)
+        assert await ended(server) == 0
+
+
 async def test_a_second_signal_harms_nothing(serve: Callable[..., Any]) -> None:
     server = serve()
     server.send(signal.SIGTERM)

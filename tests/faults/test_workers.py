@@ -79,6 +79,32 @@ while True:
 """
 PRODUCERS, BATCH, LINES_BETWEEN_KILLS = 3, 20, range(1, 40)
 
+SERVER_WITH_SHORT_LEASES = """
+import asyncio, sys
+from datetime import timedelta
+from pathlib import Path
+from agentlightning_server.app import serve
+from agentlightning_server.config import Config, Limits
+
+limits = Limits(default_lease=timedelta(seconds=1))
+config = Config(Path(sys.argv[1]), port=0, limits=limits)
+asyncio.run(serve(config, on_ready=lambda address: print(address, flush=True)))
+"""
+SLOW_LOOP = """
+import asyncio, sys, time
+import agentlightning as agl
+
+async def work():
+    store = agl.LightningStoreClient(sys.argv[1])
+    while rollout := await store.dequeue_rollout():
+        time.sleep(2)
+        await store.complete_attempt(rollout.rollout_id, rollout.attempt.attempt_id)
+    await store.close()
+
+asyncio.run(work())
+print("done", flush=True)
+"""
+
 
 class Store:
     """The server as the test and a sound worker see it."""
@@ -320,3 +346,15 @@ async def test_many_workers_that_slept_through_their_leases_change_nothing(
     tell(f"{count} workers stopped and woken: {dict(answers)}, {len(changed)} rollouts changed")
     assert answers == {"FAILED_PRECONDITION ATTEMPT_SUPERSEDED": count}
     assert changed == []
+
+
+async def test_a_plain_loop_of_slow_work_keeps_its_lease(run_script: Callable[..., Any], tmp_path: Path) -> None:
+    """The agent blocks its loop for longer than a lease lasts; the client renews it all the same."""
+    address = run_script(SERVER_WITH_SHORT_LEASES, str(tmp_path / "store.db")).greeting
+    async with grpc.aio.insecure_channel(address) as channel:
+        store = Store(StoreServiceStub(channel), address)
+        rollout = await store.enqueue()
+        assert run_script(SLOW_LOOP, address).greeting == "done"
+        finished = await store.get(rollout)
+    assert finished.status == RolloutStatus.ROLLOUT_STATUS_SUCCEEDED
+    assert finished.attempt_count == 1

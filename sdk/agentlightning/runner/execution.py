@@ -33,6 +33,8 @@ async def execute(call: Callable[[], Any], *, limit: float | None, lost: "asynci
     """
     loop = asyncio.get_running_loop()
     result = None
+    if lost.done():
+        raise AttemptAbandoned
     try:
         async with asyncio.timeout(limit) as deadline:
             with _calling_back(lost, lambda: deadline.reschedule(loop.time())):

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from agentlightning.errors import StoreError
 from agentlightning.runner.execution import in_thread
-from agentlightning.runner.worker import Lost, Worker
+from agentlightning.runner.worker import STOP_SECONDS, Lost, Worker
 from agentlightning.store.base import LightningStore, OnLost
 from agentlightning.types import AttemptedRollout, AttemptStatus
 
@@ -72,18 +72,35 @@ class WorkLoop:
     async def _claim(self) -> tuple[AttemptedRollout, Lost] | None:
         """The next rollout, or None when it is time to stop."""
         seconds = _WAIT_SECONDS if self._event is None or hasattr(self._event, "wait") else _LOOK_SECONDS
-        while not (self._stop.done() or (self._event and self._event.is_set())):
+        while not self._is_stopped():
             lost: Lost = asyncio.get_running_loop().create_future()
             dequeue = self._store.dequeue_rollout(self._worker_id, wait_seconds=seconds, on_lost=_telling(lost))
             claim = asyncio.ensure_future(dequeue)
             try:
                 await asyncio.wait({claim, self._stop}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                claim.cancel()
-            await asyncio.wait({claim})  # It may have been answered before it was cancelled.
-            if not claim.cancelled() and (rollout := claim.result()):
+            except asyncio.CancelledError:
+                await self._let_go(claim)
+                raise
+            if self._is_stopped():
+                await self._let_go(claim)
+            elif rollout := claim.result():
                 return rollout, lost
         return None
+
+    async def _let_go(self, claim: "asyncio.Future[AttemptedRollout | None]") -> None:
+        """Cancel a claim; what it was answered before it could be cancelled is given back, as nobody has begun it."""
+        claim.cancel()
+        await asyncio.wait({claim})
+        if claim.cancelled() or claim.exception() or not (rollout := claim.result()):
+            return
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._store.release_attempts([rollout])
+        except (StoreError, TimeoutError) as refusal:
+            _log.warning("[%s] %s was not given back: %s", self._worker.name, rollout.rollout_id, refusal)
+
+    def _is_stopped(self) -> bool:
+        return self._stop.done() or (self._event is not None and self._event.is_set())
 
     async def _wait_for_event(self) -> None:
         wait = getattr(self._event, "wait", None)

@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 Lost = asyncio.Future[AttemptStatus | None]
 """Done when an attempt is no longer the worker's, with its status if that is known."""
 
-_STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 5.0
+"""How long a runner that stops tries to tell the store what it leaves undone."""
 _STOPPED: Final = (asyncio.CancelledError, KeyboardInterrupt)
 
 
@@ -103,7 +104,7 @@ class Worker:
     async def _give_back(self, rollout: AttemptedRollout, error: BaseException, lost_spans: int) -> None:
         """Let the rollout be delivered again, if the store can be told before the program ends."""
         try:
-            async with asyncio.timeout(_STOP_SECONDS):
+            async with asyncio.timeout(STOP_SECONDS):
                 await self._complete(rollout, failure_of(error), lost_spans)
         except (StoreError, TimeoutError) as refusal:
             _log.warning("[%s] The store will notice by itself: %s", self._label(rollout), refusal)

@@ -166,6 +166,13 @@ class LightningStore(ABC):
         """
 
     @abstractmethod
+    async def release_attempts(self, claimed: Sequence[AttemptedRollout]) -> None:
+        """Give back what was claimed and not begun: others can claim it at once, and it costs no attempt.
+
+        Attempts that are not the caller's any more are passed over.
+        """
+
+    @abstractmethod
     async def cancel_rollouts(self, rollout_ids: Sequence[str]) -> list[Rollout]:
         """Cancel those of the rollouts that are not terminal; their holders are told.
 

@@ -105,7 +105,7 @@ class LightningStoreClient(LightningStore):
     async def close(self) -> None:
         """Stop renewing leases."""
         if self._leases is not None:
-            await run(self._leases.close())
+            await run(self._close_leases())
             self._leases = None
 
     @property
@@ -208,11 +208,11 @@ class LightningStoreClient(LightningStore):
             spans=last,
             lost_span_count=lost_span_count,
         )
-        try:
-            answer = await self._call("CompleteAttempt", request)
-        finally:
-            await run(self._drop(attempt_id))
+        answer = await run(self._complete(request))
         return convert.rollout_from_proto(answer.rollout)
+
+    async def release_attempts(self, claimed: Sequence[AttemptedRollout]) -> None:
+        await run(self._release(claimed))
 
     async def cancel_rollouts(self, rollout_ids: Sequence[str]) -> list[Rollout]:
         answer = await self._call("CancelRollouts", pb.CancelRolloutsRequest(rollout_ids=rollout_ids))
@@ -265,10 +265,7 @@ class LightningStoreClient(LightningStore):
             attempt=attempt_pb2.Attempt(rollout_id=rollout_id, attempt_id=attempt_id, **changes),
             update_mask=FieldMask(paths=changes),
         )
-        attempt = convert.attempt_from_proto((await self._call("UpdateAttempt", request)).attempt)
-        if attempt.end_time is not None:
-            await run(self._drop(attempt.attempt_id))
-        return attempt
+        return convert.attempt_from_proto((await run(self._update_attempt(request))).attempt)
 
     async def get_rollout_by_id(self, rollout_id: str) -> Rollout | AttemptedRollout | None:
         answer = await self._find("GetRollout", pb.GetRolloutRequest(rollout_id=rollout_id))
@@ -619,27 +616,47 @@ class LightningStoreClient(LightningStore):
     async def _dequeue(self, request: pb.DequeueRolloutsRequest, on_lost: OnLost | None) -> list[AttemptedRollout]:
         wait = convert.seconds(request.wait_timeout)
         answer = await self._on_connection("DequeueRollouts", request, timeout=wait + 30.0)
-        if answer.assignments and self._leases is None:
-            self._leases = Leases(self.server_address, self.retry_seconds)
+        leases = self._leases_here()
         for assignment in answer.assignments:
-            assert self._leases is not None
             attempt = assignment.attempt
             ref = pb.AttemptRef(rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id)
-            self._leases.hold(ref, convert.seconds(assignment.heartbeat_interval), on_lost)
+            leases.hold(ref, convert.seconds(assignment.heartbeat_interval), on_lost)
         return [convert.assignment_from_proto(assignment) for assignment in answer.assignments]
 
-    async def _release(self, claimed: list[AttemptedRollout]) -> None:
+    async def _release(self, claimed: Sequence[AttemptedRollout]) -> None:
         """Give back what nobody is there to do."""
         for rollout in claimed:
-            await self._drop(rollout.attempt.attempt_id)
-        refs = [
+            self._leases_here().drop(rollout.attempt.attempt_id)
+        refs = (
             pb.AttemptRef(rollout_id=rollout.rollout_id, attempt_id=rollout.attempt.attempt_id) for rollout in claimed
-        ]
-        await self._on_connection("ReleaseAttempts", pb.ReleaseAttemptsRequest(attempts=refs))
+        )
+        for batch in sending.batches(refs):
+            await self._on_connection("ReleaseAttempts", pb.ReleaseAttemptsRequest(attempts=batch))
 
-    async def _drop(self, attempt_id: str) -> None:
-        if self._leases is not None:
-            self._leases.drop(attempt_id)
+    async def _complete(self, request: pb.CompleteAttemptRequest) -> Any:
+        leases = self._leases_here()
+        with leases.ending(request.attempt_id):
+            try:
+                return await self._on_connection("CompleteAttempt", request)
+            finally:
+                leases.drop(request.attempt_id)
+
+    async def _update_attempt(self, request: pb.UpdateAttemptRequest) -> Any:
+        leases = self._leases_here()
+        with leases.ending(request.attempt.attempt_id):
+            answer = await self._on_connection("UpdateAttempt", request)
+            if answer.attempt.HasField("end_time"):
+                leases.drop(answer.attempt.attempt_id)
+            return answer
+
+    def _leases_here(self) -> Leases:
+        """What this process holds. On the gRPC thread."""
+        if self._leases is None or not self._leases.are_here:
+            self._leases = Leases(self.server_address, self.retry_seconds)
+        return self._leases
+
+    async def _close_leases(self) -> None:
+        await self._leases_here().close()
 
     async def _pages(self, method: str, request: Any, field: str, limit: int = -1) -> tuple[list[Any], Any]:
         """All the items of a list, or the first `limit`, and the first page's answer."""

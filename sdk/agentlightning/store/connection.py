@@ -119,7 +119,22 @@ def is_in_use() -> bool:
 
 async def run(coroutine: Coroutine[Any, Any, T], *, undo: Callable[[T], Coroutine[Any, Any, None]] | None = None) -> T:
     """Run a coroutine on the gRPC thread; cancelling the caller cancels it, or undoes it when it was just done."""
-    future = _thread.run(coroutine)
+    future: concurrent.futures.Future[T] | None = None
+
+    async def undone_if_unheard() -> T:
+        """The caller may be cancelled between the coroutine's end and the moment that its result reaches the future."""
+        result = await coroutine
+
+        def look(_: object) -> None:
+            if undo is not None and future is not None and future.cancelled():
+                _thread.run(undo(result))
+
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(look)
+        return result
+
+    future = _thread.run(coroutine if undo is None else undone_if_unheard())
     try:
         return await asyncio.wrap_future(future)
     except asyncio.CancelledError:

@@ -1,1 +1,1 @@
-"""Who gets what, when: queues, waits, deadlines. Hears of commits from `storage` and asks it; knows no gRPC."""
+"""Who gets what, when: queues, streams, waits, deadlines. Hears of commits from `storage`, asks it; knows no gRPC."""

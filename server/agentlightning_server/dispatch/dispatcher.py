@@ -1,18 +1,21 @@
 """Brings storage, queues, waits, watches and deadlines together: every write, every read, and every call that waits."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
 from agentlightning.v1.rollout_pb2 import Assignment
 from agentlightning.v1.store_service_pb2 import (
+    AttemptRef,
     DeleteRolloutsRequest,
     DeleteRolloutsResponse,
     DequeueRolloutsRequest,
     DequeueRolloutsResponse,
+    StreamDequeueRequest,
     WaitRolloutsResponse,
     WatchResponse,
 )
@@ -23,6 +26,7 @@ from agentlightning_server.dispatch.deadlines import Deadlines, Due
 from agentlightning_server.dispatch.queues import Queues
 from agentlightning_server.dispatch.rates import Rates
 from agentlightning_server.dispatch.retention import Retention
+from agentlightning_server.dispatch.streams import Streams, WorkStream
 from agentlightning_server.dispatch.waits import Wait, Waits
 from agentlightning_server.dispatch.watches import Watches
 from agentlightning_server.errors import StoreError, draining
@@ -49,6 +53,7 @@ class Dispatcher:
         self.database = Database(path, clock, self._on_commit)
         self.retention = Retention(self.database, keep)
         self._queues = Queues()
+        self._streams = Streams(self._queues, self.write, self.read, self._give_back)
         self._waits = Waits()
         self._watches = Watches()
         self._deadlines = Deadlines(clock, self._expire)
@@ -81,6 +86,7 @@ class Dispatcher:
         """Answer everybody who waits: the server is going."""
         self._draining = True
         self._queues.wake_all()
+        self._streams.go_away()
         self._waits.wake_all()
         self._watches.wake_all()
 
@@ -105,13 +111,14 @@ class Dispatcher:
     ) -> list[Assignment]:
         """Claim rollouts, waiting for the first; empty when there was none in time or the server is going."""
         queue = request.queue or rollouts.DEFAULT_QUEUE
+        claimed: list[Assignment] = []
 
         def claim(tx: Transaction) -> list[Assignment] | None:
             """None: nothing there yet. A repeat is answered with what is left of its first answer, if only nothing."""
             known = requests.recall(tx, request.request_id, request, DequeueRolloutsResponse)
             if known is not None:
                 return rollouts.still_leased(tx, known.assignments)
-            claimed = rollouts.claim(tx, queue, request.worker_id, limit, lease_duration)
+            claimed[:] = rollouts.claim(tx, queue, request.worker_id, limit, lease_duration)
             if claimed:
                 requests.remember(tx, request.request_id, request, DequeueRolloutsResponse(assignments=claimed))
             return claimed or None
@@ -119,14 +126,32 @@ class Dispatcher:
         if self._draining:
             raise draining()
         deadline = asyncio.get_running_loop().time() + wait_seconds
+        woken = False
         while not self._draining:
             # In line before looking, so that what comes in between wakes this caller.
             with self._queues.waiter(queue) as waiter:
-                if (assignments := await self.write(claim)) is not None:
+                try:
+                    assignments = await self.write(claim)
+                except BaseException:
+                    # The caller is gone, or the disk is full. What is claimed all the same is for others to do.
+                    self._give_back(claimed)
+                    self._queues.wake(Counter({queue: woken}))
+                    raise
+                if assignments is not None:
                     return assignments
-                if not await waiter.wait_until(deadline):
+                if not (woken := await waiter.wait_until(deadline)):
                     break
         return []
+
+    def stream(self, opening: StreamDequeueRequest.Open, lease_duration: int) -> AbstractContextManager[WorkStream]:
+        """A worker's stream while the block runs; see StreamDequeue.
+
+        Raises:
+            StoreError: The server is going.
+        """
+        if self._draining:
+            raise draining()
+        return self._streams.stream(opening, lease_duration)
 
     async def wait(
         self, rollout_ids: Iterable[str], *, any_of: bool, after_revision: int, wait_seconds: float | None
@@ -180,12 +205,25 @@ class Dispatcher:
         raise draining()
 
     def _on_commit(self, notices: Notices) -> None:
+        for act in notices.on_disk:
+            act()
         self._deadlines.add(notices.deadlines)
         self._queues.wake(notices.queued)
         self._waits.tell(notices.ended, notices.revision)
         if notices.revision:
             self._watches.wake_all()
+        self._streams.tell(notices)
         self.rates.add(notices.events)
+
+    def _give_back(self, claimed: Sequence[Assignment]) -> None:
+        """Release what nobody was told of, after whatever is claiming it now; it costs no attempt."""
+
+        def release(tx: Transaction) -> None:
+            for assignment in claimed:
+                attempt = assignment.attempt
+                attempts.release(tx, AttemptRef(rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id))
+
+        self.database.post(release)
 
     async def _expire(self, due: list[Due]) -> None:
         def expire(tx: Transaction) -> None:

@@ -7,20 +7,31 @@ from contextlib import contextmanager
 
 
 class Waiter:
-    """One worker's place in line."""
+    """One worker's place in line.
 
-    def __init__(self) -> None:
-        self.woken = asyncio.Event()
+    Args:
+        news: What to set when it is woken; for a worker that waits for other things as well.
+    """
+
+    def __init__(self, news: asyncio.Event | None = None) -> None:
+        self.woken = False
+        self._news = news or asyncio.Event()
+
+    def wake(self) -> None:
+        """There is a rollout for this worker."""
+        self.woken = True
+        self._news.set()
 
     async def wait_until(self, deadline: float) -> bool:
         """Wait to be woken; false when the time, by the loop's clock, came first."""
         try:
             async with asyncio.timeout_at(deadline):
-                await self.woken.wait()
+                await self._news.wait()
         except TimeoutError:
-            if not self.woken.is_set():
+            if not self.woken:
                 return False
-        self.woken.clear()
+        self._news.clear()
+        self.woken = False
         return True
 
 
@@ -32,15 +43,27 @@ class Queues:
 
     @contextmanager
     def waiter(self, queue: str) -> Iterator[Waiter]:
-        """Stand in line while the block runs; whoever leaves with a wake-up unused hands it to the next."""
+        """Stand in line while the block runs."""
         waiter = Waiter()
-        self._waiters[queue].append(waiter)
+        self.join(queue, waiter)
         try:
             yield waiter
         finally:
-            self._leave(queue, waiter)
-            if waiter.woken.is_set():
-                self._wake(queue, 1)
+            self.leave(queue, waiter)
+
+    def join(self, queue: str, waiter: Waiter) -> None:
+        """Stand in line, last."""
+        self._waiters[queue].append(waiter)
+
+    def leave(self, queue: str, waiter: Waiter) -> None:
+        """Stand in line no more; whoever leaves with a wake-up unused hands it to the next."""
+        waiters = self._waiters[queue]
+        if waiter in waiters:
+            waiters.remove(waiter)
+        if not waiters:
+            del self._waiters[queue]
+        if waiter.woken:
+            self._wake(queue, 1)
 
     def wake(self, queued: Counter[str]) -> None:
         """Wake as many workers as rollouts came."""
@@ -55,12 +78,5 @@ class Queues:
     def _wake(self, queue: str, count: int) -> None:
         waiters = self._waiters.get(queue)
         while waiters and count:
-            waiters.popleft().woken.set()
+            waiters.popleft().wake()
             count -= 1
-
-    def _leave(self, queue: str, waiter: Waiter) -> None:
-        waiters = self._waiters[queue]
-        if waiter in waiters:
-            waiters.remove(waiter)
-        if not waiters:
-            del self._waiters[queue]

@@ -19,7 +19,7 @@ Context = Any
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Surrounds every call of ours; there is no client-streaming one."""
+    """Surrounds every call of ours; none streams to the server alone."""
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
@@ -31,20 +31,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(
-                _surround_unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+                _surround_call(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
             )
         if handler.unary_stream:
             surrounded = _surround_stream(method, handler.unary_stream)
             return grpc.unary_stream_rpc_method_handler(
                 surrounded, handler.request_deserializer, handler.response_serializer
             )
-        surrounded = _surround_stream(method, handler.stream_stream)
+        surrounded = _surround_call(method, handler.stream_stream)
         return grpc.stream_stream_rpc_method_handler(
             surrounded, handler.request_deserializer, handler.response_serializer
         )
 
 
-def _surround_unary(method: str, call: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Any]:
+def _surround_call(method: str, call: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Any]:
+    """A call that returns its answer, or writes its answers and returns nothing."""
+
     async def surrounded(request: Any, context: Context) -> Any:
         begun = time.perf_counter()
         try:

@@ -1,9 +1,11 @@
 """StoreService: each call checked, handed on and answered. Decides nothing."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import grpc
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import AttemptStatus, FailureKind
 from agentlightning.v1.rollout_pb2 import RolloutMode, RolloutStatus
@@ -16,6 +18,7 @@ from google.protobuf.message import Message
 from agentlightning_server.clock import SECOND, Clock
 from agentlightning_server.config import Limits
 from agentlightning_server.dispatch.dispatcher import Dispatcher
+from agentlightning_server.dispatch.streams import WorkStream
 from agentlightning_server.errors import FieldInvalidError, StoreError
 from agentlightning_server.rpc import validation as check
 from agentlightning_server.storage import (
@@ -318,7 +321,9 @@ class StoreService(StoreServiceServicer):
         limits = self._limits
         return pb.GetServerInfoResponse(
             version=self._version,
-            capabilities=pb.GetServerInfoResponse.Capabilities(watch=True, otlp_traces=True, delete=True, backup=True),
+            capabilities=pb.GetServerInfoResponse.Capabilities(
+                stream_dequeue=True, watch=True, otlp_traces=True, delete=True, backup=True
+            ),
             limits=pb.GetServerInfoResponse.Limits(
                 max_batch=limits.max_batch,
                 max_page=limits.max_page,
@@ -341,11 +346,24 @@ class StoreService(StoreServiceServicer):
         answer.uptime.CopyFrom(duration(self._clock() - self._start_time))
         return answer
 
-    async def StreamDequeue(
+    async def StreamDequeue(  # type: ignore[override]  # it writes by itself, so as to know what has been written
         self, request_iterator: AsyncIterator[pb.StreamDequeueRequest], context: Context
-    ) -> AsyncIterator[pb.StreamDequeueResponse]:
-        raise NotImplementedError
-        yield pb.StreamDequeueResponse()
+    ) -> None:
+        requests = aiter(request_iterator)
+        opening = await self._opening(requests)
+        lease = self._lease(opening, default=self._limits.default_lease, field="open.lease_duration")
+        assert lease is not None
+        with self._dispatcher.stream(opening, lease) as stream:
+            hearing = asyncio.create_task(self._hear(requests, opening, stream), name="stream")
+            try:
+                while (message := await stream.next()) is not None:
+                    await context.write(message)
+            except grpc.aio.InternalError:
+                return  # the worker is gone, which this call is about to be told
+            finally:
+                hearing.cancel()
+                await asyncio.wait([hearing])
+            hearing.result()
 
     def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncGenerator[pb.WatchResponse, None]:
         check.check_size("after_revision", request.after_revision, check.MAX_REVISION)
@@ -364,6 +382,50 @@ class StoreService(StoreServiceServicer):
         file = await self._dispatcher.database.backup(request.file_name)
         return pb.BackupDatabaseResponse(path=str(file), size_bytes=file.stat().st_size)
 
+    async def _opening(self, requests: AsyncIterator[pb.StreamDequeueRequest]) -> pb.StreamDequeueRequest.Open:
+        request = await anext(requests, pb.StreamDequeueRequest())
+        if not request.HasField("open"):
+            raise FieldInvalidError("open", request.WhichOneof("message") or "", "the first message")
+        check.check_size("open.credits", request.open.credits, self._limits.max_batch)
+        check.check_count("open.held", request.open.held, self._limits.max_batch)
+        for number, ref in enumerate(request.open.held):
+            check.check_ref(f"open.held[{number}]", ref)
+        return request.open
+
+    async def _hear(
+        self,
+        requests: AsyncIterator[pb.StreamDequeueRequest],
+        opening: pb.StreamDequeueRequest.Open,
+        stream: WorkStream,
+    ) -> None:
+        """Do what a worker says on its stream, until it says no more or what it cannot say."""
+        try:
+            await stream.hold(opening.held)
+            async for request in requests:
+                await self._obey(request, stream)
+        except BaseException:
+            stream.close()
+            raise
+        stream.half_close()
+
+    async def _obey(self, request: pb.StreamDequeueRequest, stream: WorkStream) -> None:
+        match request.WhichOneof("message"):
+            case "add_credits":
+                limit = self._limits.max_batch
+                if not 0 < request.add_credits <= limit - stream.credits:
+                    expected = f"1 or more, and at most {limit} with the {stream.credits} that are left"
+                    raise FieldInvalidError("add_credits", request.add_credits, expected)
+                stream.add_credits(request.add_credits)
+            case "drain":
+                stream.drain()
+            case "hold":
+                check.check_ref("hold", request.hold)
+                await stream.hold([request.hold])
+            case "open":
+                raise FieldInvalidError("open", "a second one", "it in the first message only")
+            case _:
+                raise FieldInvalidError("message", "", "add_credits, drain or hold")
+
     async def _once(self, request: Any, answer_type: type[M], operation: Callable[[Transaction], M]) -> M:
         """Run a creating operation so that a repeat of the request is answered as the first was."""
         return await self._dispatcher.write(
@@ -380,13 +442,13 @@ class StoreService(StoreServiceServicer):
         check.check_size("skip", getattr(request, "skip", 0), _MOST_SKIPPED)
         check.check_enum_if_given("filter_logic", getattr(request, "filter_logic", 0), pb.FilterLogic)
 
-    def _lease(self, request: Any, default: timedelta | None) -> int | None:
+    def _lease(self, request: Any, default: timedelta | None, field: str = "lease_duration") -> int | None:
         """The lease asked for, in microseconds."""
         if not request.HasField("lease_duration"):
             return None if default is None else int(default.total_seconds() * 1_000_000)
-        lease = timedelta(seconds=check.positive("lease_duration", request.lease_duration))
+        lease = timedelta(seconds=check.positive(field, request.lease_duration))
         if not self._limits.min_lease <= lease <= self._limits.max_lease:
-            raise FieldInvalidError("lease_duration", lease, f"{self._limits.min_lease} to {self._limits.max_lease}")
+            raise FieldInvalidError(field, lease, f"{self._limits.min_lease} to {self._limits.max_lease}")
         return int(lease.total_seconds() * 1_000_000)
 
     def _wait_seconds(self, asked: Duration, context: Context) -> float:

@@ -10,6 +10,7 @@ from agentlightning.v1.attempt_pb2 import AttemptStatus, FailureKind
 from agentlightning.v1.resources_pb2 import Resources
 from agentlightning.v1.rollout_pb2 import RetryPolicy, Rollout, RolloutConfig, RolloutMode
 from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
+from agentlightning.v1.store_service_pb2 import AttemptRef
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -44,6 +45,12 @@ def check_text(field: str, value: str) -> None:
     """Refuse an empty text."""
     if not value:
         raise FieldInvalidError(field, value, "a text that is not empty")
+
+
+def check_ref(field: str, ref: AttemptRef) -> None:
+    """Refuse what names no attempt."""
+    check_text(f"{field}.rollout_id", ref.rollout_id)
+    check_text(f"{field}.attempt_id", ref.attempt_id)
 
 
 def check_json(field: str, text: str, *, required: bool = False) -> None:

@@ -41,7 +41,7 @@ from agentlightning_server.storage.rows import (
     rollout_message,
     timestamp,
 )
-from agentlightning_server.storage.transaction import Reading, Transaction
+from agentlightning_server.storage.transaction import LostAttempt, Reading, Transaction
 from agentlightning_server.storage.verdicts import (
     Pair,
     announce_back_off,
@@ -97,8 +97,13 @@ def assignment(tx: Reading, pair: Pair) -> Assignment:
         rollout=rollout_message(pair.rollout),
         attempt=attempt_message(pair.attempt),
         next_sequence_id=1 if last is None else last[0] + 1,
-        heartbeat_interval=None if lease is None else duration(lease // _HEARTBEATS_PER_LEASE),
+        heartbeat_interval=None if lease is None else duration(heartbeat_interval(lease)),
     )
+
+
+def heartbeat_interval(lease_duration: int) -> int:
+    """How often to renew a lease."""
+    return lease_duration // _HEARTBEATS_PER_LEASE
 
 
 def heartbeat(tx: Transaction, ref: AttemptRef) -> HeartbeatAttemptsResponse.Result:
@@ -141,6 +146,11 @@ def release(tx: Transaction, ref: AttemptRef) -> bool:
         return False
     apply(tx, pair, verdict, _RELEASED, by_holder=True, released=True)
     return True
+
+
+def lost_of(tx: Reading, refs: Iterable[AttemptRef]) -> list[LostAttempt]:
+    """Those of the attempts that are not their workers' any more."""
+    return [lost for ref in refs if (lost := _lost(tx, ref)) is not None]
 
 
 def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
@@ -280,6 +290,17 @@ def _with_rollout(tx: Transaction, rollout_id: str, rule: Callable[[Situation], 
 
 def _asked_heartbeat_time(asked: Attempt) -> int | None:
     return micros(asked.last_heartbeat_time) if asked.HasField("last_heartbeat_time") else None
+
+
+def _lost(tx: Reading, ref: AttemptRef) -> LostAttempt | None:
+    ids = ref.rollout_id, ref.attempt_id
+    try:
+        pair = find(tx, *ids)
+    except StoreError:
+        return LostAttempt(*ids, status=None)
+    if rules.is_held(pair.now):
+        return None
+    return LostAttempt(*ids, AttemptStatus(pair.attempt["status"]), superseded=not pair.now.is_latest)
 
 
 def _reassign(tx: Transaction, pair: Pair, worker_id: str) -> None:

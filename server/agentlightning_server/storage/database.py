@@ -1,6 +1,7 @@
 """The database file: whose it is, its connections, its schema's version. One connection writes, the others read."""
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import aiosqlite
 
 from agentlightning_server.clock import Clock
+from agentlightning_server.errors import StoreError
 from agentlightning_server.storage.backup import Backups
 from agentlightning_server.storage.queries import migrations
 from agentlightning_server.storage.transaction import Notices, Reading, Transaction
@@ -110,6 +112,14 @@ class Database:
             StoreError: What the operation refused, or that the disk does not take the write.
         """
         return await self._writer.submit(operation)
+
+    def post(self, operation: Callable[[Transaction], object]) -> None:
+        """Have an operation run after all that were asked for before, for nobody who waits.
+
+        A server that stops does nothing any more; one that starts again looks after every lease.
+        """
+        with contextlib.suppress(StoreError):
+            self._writer.post(operation)
 
     async def read(self, operation: Callable[[Reading], T]) -> T:
         """Run an operation on a consistent view of the last commit."""

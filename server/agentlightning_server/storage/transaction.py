@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ class LostAttempt(NamedTuple):
 
     rollout_id: str
     attempt_id: str
-    status: AttemptStatus
-    superseded: bool
+    status: AttemptStatus | None
+    """None: there is no such attempt."""
+    superseded: bool = False
 
 
 @dataclass(slots=True)
@@ -32,6 +34,8 @@ class Notices:
     """Attempts that were taken from their workers."""
     given_up: list[str] = field(default_factory=list)
     """Attempts that their workers completed or released."""
+    on_disk: list[Callable[[], None]] = field(default_factory=list)
+    """What the operations want done before anybody hears of the rest."""
     events: Counter[str] = field(default_factory=Counter)
     """What happened how often: `created` rollouts, `started` attempts, `ended` rollouts, `spans`."""
     revision: int = 0
@@ -44,6 +48,7 @@ class Notices:
         self.deadlines += other.deadlines
         self.lost += other.lost
         self.given_up += other.given_up
+        self.on_disk += other.on_disk
         self.events.update(other.events)
         self.revision = max(self.revision, other.revision)
 

@@ -61,12 +61,20 @@ class Writer:
 
     async def submit(self, operation: Callable[[Transaction], T]) -> T:
         """Have an operation committed. Shielded: a cancelled caller leaves no transaction half done."""
+        return await asyncio.shield(self.post(operation))
+
+    def post(self, operation: Callable[[Transaction], T]) -> "asyncio.Future[T]":
+        """Have an operation committed after all that were posted before; nobody needs to wait for its outcome.
+
+        Raises:
+            StoreError: The server stops.
+        """
         if self._stopping:
             raise draining()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_retrieve)
         self._pending.put_nowait((operation, future))
-        return await asyncio.shield(future)
+        return future
 
     async def _commit_for_ever(self) -> None:
         while (first := await self._pending.get()) is not None:

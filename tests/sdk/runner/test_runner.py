@@ -27,13 +27,13 @@ async def run_one(store: LightningStoreClient, agent: Any, task: Any = "task", *
 
 
 @asynccontextmanager
-async def running(store: LightningStoreClient, agent: Any, **options: Any) -> AsyncIterator[None]:
+async def running(store: LightningStoreClient, agent: Any, **options: Any) -> AsyncIterator["asyncio.Task[None]"]:
     """A runner at work beside the test, cancelled at the end."""
     runner = LitAgentRunner[Any](**options)
     with runner.run_context(agent=agent, store=store):
         task = asyncio.create_task(runner.iter())
         try:
-            yield
+            yield task
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -253,21 +253,15 @@ async def test_a_cancelled_rollout_cancels_its_agent(store: LightningStoreClient
         finally:
             cancelled.set()
 
-    class Impatient(Counting):
-        async def dequeue_rollout(self, *args: Any, on_lost: Any, **options: Any) -> Any:
-            self.on_lost = on_lost
-            return await store.dequeue_rollout(*args, on_lost=on_lost, **options)
-
-    impatient = Impatient(store)
+    counting = Counting(store)
     queued = await store.enqueue_rollout("task")
-    async with running(impatient, agent, max_rollouts=1):  # type: ignore[arg-type]
+    async with running(counting, agent, max_rollouts=1):  # type: ignore[arg-type]
         await began.wait()
         await store.cancel_rollouts([queued.rollout_id])
-        await asyncio.to_thread(impatient.on_lost, "cancelled")
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(cancelled.wait(), 10)  # long before the first heartbeat
     attempt = await store.get_latest_attempt(queued.rollout_id)
     assert attempt.status == "cancelled"
-    assert impatient.calls["complete_attempt"] == 0
+    assert counting.calls["complete_attempt"] == 0
 
 
 async def test_an_outcome_that_comes_too_late_changes_nothing_and_leaves_its_spans(store: LightningStoreClient) -> None:
@@ -275,7 +269,14 @@ async def test_an_outcome_that_comes_too_late_changes_nothing_and_leaves_its_spa
         await store.cancel_rollouts([rollout.rollout_id])
         return 1.0
 
-    cancelled = await run_one(store, agent)
+    class Deaf(Counting):
+        async def dequeue_rollout(self, *args: Any, on_lost: Any, **options: Any) -> Any:
+            return await store.dequeue_rollout(*args, **options)
+
+    queued = await store.enqueue_rollout("task")
+    async with running(Deaf(store), agent, max_rollouts=1) as runner:  # type: ignore[arg-type]
+        await runner
+    cancelled = await store.get_rollout_by_id(queued.rollout_id)
     assert cancelled.status == "cancelled"
     assert find_final_reward(await store.query_spans(cancelled.rollout_id)) == 1.0
 
@@ -334,6 +335,48 @@ async def test_an_event_lets_the_rollout_in_progress_finish(store: LightningStor
         await runner.iter(event=event)
     assert (await store.get_rollout_by_id(first.rollout_id)).status == "succeeded"
     assert (await store.get_rollout_by_id(second.rollout_id)).status == "queuing"
+
+
+@pytest.mark.parametrize("kind", [asyncio.Event, Asked])
+async def test_a_rollout_that_is_claimed_as_the_runner_is_told_to_stop_is_given_back(
+    store: LightningStoreClient, kind
+) -> None:
+    event = kind()
+
+    class Stopping(Counting):
+        async def dequeue_rollout(self, *args: Any, **options: Any) -> Any:
+            claimed = await store.dequeue_rollout(*args, **options)
+            event.set()
+            return claimed
+
+    queued = await store.enqueue_rollout("task")
+    runner = LitAgentRunner[str]()
+    with runner.run_context(agent=lambda task: 1.0, store=Stopping(store)):  # type: ignore[arg-type]
+        await runner.iter(event=event)
+    await is_given_back(store, queued.rollout_id)
+
+
+async def test_a_rollout_that_is_claimed_as_the_runner_is_cancelled_is_given_back(store: LightningStoreClient) -> None:
+    class Cancelling(Counting):
+        async def dequeue_rollout(self, *args: Any, **options: Any) -> Any:
+            claimed = await store.dequeue_rollout(*args, **options)
+            runner.cancel()
+            return claimed
+
+    queued = await store.enqueue_rollout("task")
+    async with running(Cancelling(store), lambda task: 1.0) as runner:  # type: ignore[arg-type]
+        await asyncio.wait([runner])
+    await is_given_back(store, queued.rollout_id)
+
+
+async def is_given_back(store: LightningStoreClient, rollout_id: str) -> None:
+    """Its one attempt was not begun, and the next worker gets it at once."""
+    again = await store.dequeue_rollout(wait_seconds=5)
+    assert again is not None
+    assert (again.rollout_id, again.attempt.sequence_id) == (rollout_id, 2)
+    first, _ = await store.query_attempts(rollout_id)
+    assert first.status == "cancelled"
+    await store.complete_attempt(rollout_id, again.attempt.attempt_id)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

@@ -1,6 +1,9 @@
-"""A dispatcher on a real file, and what is done to its rollouts."""
+"""A dispatcher on a real file whose writer can be kept busy, and what is done to its rollouts."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ from agentlightning_server.config import Keep
 from agentlightning_server.dispatch.dispatcher import Dispatcher
 from agentlightning_server.storage import attempts, deletions, rollouts
 from agentlightning_server.storage.transaction import Transaction
+
+BOUND = 10
 
 
 class Store:
@@ -30,6 +35,10 @@ class Store:
         new = [Rollout(input_json=input_json, **fields) for _ in range(count)]
         enqueued = await self.dispatcher.write(lambda tx: rollouts.enqueue(tx, new))
         return [rollout.rollout_id for rollout in enqueued]
+
+    async def enqueue_tasks(self, *tasks: str) -> list[Rollout]:
+        new = [Rollout(input_json=task) for task in tasks or ("null",)]
+        return await self.dispatcher.write(lambda tx: rollouts.enqueue(tx, new))
 
     async def cancel(self, *rollout_ids: str) -> None:
         def cancel(tx: Transaction) -> None:
@@ -58,6 +67,39 @@ class Store:
 
     async def revision(self) -> int:
         return await self.dispatcher.read(lambda tx: tx.revision())
+
+    async def looking(self) -> None:
+        """Whoever looks for work now has asked the writer."""
+        await steps()
+
+    @asynccontextmanager
+    async def busy(self) -> AsyncIterator[None]:
+        """The writer is inside a transaction while the block runs, so that what is asked for in it forms one batch."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        def wait(tx: Transaction) -> None:
+            begun.set()
+            assert go_on.wait(BOUND)
+
+        waiting = asyncio.create_task(self.dispatcher.write(wait))
+        assert await asyncio.to_thread(begun.wait, BOUND)
+        try:
+            yield
+        finally:
+            go_on.set()
+            await waiting
+
+    async def looked(self) -> None:
+        """Whoever looks for work now has looked, and stands in line if there was none."""
+        await steps()
+        await self.dispatcher.write(lambda tx: None)
+        await steps()
+
+
+async def steps() -> None:
+    """Every task runs up to its next real wait."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ async def test_as_many_are_woken_as_rollouts_came_the_longest_waiting_first() ->
     queues = Queues()
     with queues.waiter("q") as first, queues.waiter("q") as second, queues.waiter("q") as third:
         queues.wake(Counter(q=2))
-        assert [waiter.woken.is_set() for waiter in (first, second, third)] == [True, True, False]
+        assert [waiter.woken for waiter in (first, second, third)] == [True, True, False]
         for waiter in (first, second):
             assert await waiter.wait_until(FAR)
 
@@ -23,9 +23,9 @@ async def test_a_worker_that_leaves_with_a_wake_up_unused_hands_it_on() -> None:
         with queues.waiter("q") as first:
             queues._waiters["q"].rotate()
             queues.wake(Counter(q=1))
-            assert first.woken.is_set()
-            assert not second.woken.is_set()
-        assert second.woken.is_set()
+            assert first.woken
+            assert not second.woken
+        assert second.woken
         assert await second.wait_until(FAR)
 
 
@@ -36,7 +36,7 @@ async def test_a_worker_that_used_its_wake_up_hands_on_nothing() -> None:
             queues._waiters["q"].rotate()
             queues.wake(Counter(q=1))
             assert await first.wait_until(FAR)
-        assert not second.woken.is_set()
+        assert not second.woken
 
 
 async def test_a_wake_up_at_the_last_moment_counts() -> None:
