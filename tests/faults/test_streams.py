@@ -33,7 +33,22 @@ async def wait_for_work(stub: Any, rollout_id: str) -> Any:
     return stub.DequeueRollouts(request)
 
 
-WAITS = [wait_for_rollouts, wait_for_work]
+async def have_work_pushed(stub: Any, rollout_id: str) -> Any:
+    """A worker's stream, open and in line."""
+    call = stub.StreamDequeue()
+    await call.write(pb.StreamDequeueRequest(open={"worker_id": "w", "queue": "idle", "credits": 1}))
+    await call.read()
+    return call
+
+
+async def watch(stub: Any, rollout_id: str) -> Any:
+    """A watch that has said where the store stands."""
+    call = stub.Watch(pb.WatchRequest(queue="idle"))
+    await call.read()
+    return call
+
+
+WAITS = [wait_for_rollouts, wait_for_work, have_work_pushed, watch]
 any_wait = pytest.mark.parametrize("wait", WAITS, ids=lambda wait: wait.__name__)
 
 

@@ -64,7 +64,10 @@ _SPAN_FIELDS = {None: "sequence_id", "parent_id": "parent_span_id"}
 
 
 class LightningStoreClient(LightningStore):
-    """A store at an address: usable from any event loop, any thread or none, picklable, fork-safe.
+    """A store at an address: usable from any event loop, any thread or none, and picklable.
+
+    gRPC does not live through a fork: a process that has talked to a store should start others by spawning, not by
+    forking. A client that has not talked yet may be forked with its process.
 
     Args:
         server_address: `host:port`, alone or after `http://` or `grpc://`, or over TLS after `https://` or `grpcs://`.

@@ -1,7 +1,7 @@
 """The process's gRPC: one thread with one event loop, one channel an address, retries, and errors as exceptions.
 
-Clients are addresses: they hold nothing of this, so they work from any loop, any thread or none, can be pickled, and
-start afresh after a fork. Knows no operation of the store.
+Clients are addresses: they hold nothing of this, so they work from any loop, any thread or none, and can be pickled.
+gRPC itself does not live through a fork. Knows no operation of the store.
 """
 
 import asyncio
