@@ -18,7 +18,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 BOUND = 10.0
 LONG = Duration(seconds=30)
-LARGE = '"' + "x" * 500_000 + '"'
+LARGE = '"' + "x" * 50_000 + '"'
+"""Twenty are claimed at once; a connection that nobody reads from takes a few."""
 """A task of which a connection does not take many from a worker that does not read."""
 
 
@@ -364,9 +365,14 @@ async def test_a_drained_stream_is_sent_nothing_but_what_is_lost(server: Any) ->
     assert (await server.dequeue()).rollout.input_json == "2"
 
 
+async def test_tasks_too_large_to_be_claimed_at_once_are_all_sent(server: Any) -> None:
+    await server.enqueue(*[LARGE] * 60)
+    async with streaming(server, credits=60) as worker:
+        assert len({(await worker.assigned()).attempt.attempt_id for _ in range(60)}) == 60
+
+
 async def test_a_stream_that_breaks_gives_back_what_was_not_written_and_no_more(server: Any) -> None:
-    for _ in range(4):
-        await server.enqueue(*[LARGE] * 5)
+    await server.enqueue(*[LARGE] * 20)
     async with streaming(server, credits=20) as worker:
         known = await worker.assigned()
     given_back = await server.dequeue(wait_timeout=LONG)
@@ -377,8 +383,7 @@ async def test_a_stream_that_breaks_gives_back_what_was_not_written_and_no_more(
 
 async def test_what_is_given_back_costs_no_attempt(server: Any) -> None:
     config = RolloutConfig(max_attempts=2, retry_condition=[AttemptStatus.ATTEMPT_STATUS_FAILED])
-    for _ in range(4):
-        await server.enqueue(*[LARGE] * 5, config=config)
+    await server.enqueue(*[LARGE] * 20, config=config)
     async with streaming(server, credits=20) as worker:
         await worker.assigned()
     given_back = await server.dequeue(wait_timeout=LONG)
