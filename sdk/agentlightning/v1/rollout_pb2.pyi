@@ -329,7 +329,9 @@ class Assignment(google.protobuf.message.Message):
 
     @property
     def heartbeat_interval(self) -> google.protobuf.duration_pb2.Duration:
-        """How often to heartbeat: a third of the lease. Absent for work without a lease."""
+        """How often to heartbeat: a third of the lease, or of the rollout's `unresponsive_timeout` where that is shorter, but
+        for its sake not more than once a second. Absent for work without a lease.
+        """
 
     def __init__(
         self,

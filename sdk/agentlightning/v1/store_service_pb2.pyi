@@ -406,7 +406,7 @@ class StreamDequeueResponse(google.protobuf.message.Message):
 
         @property
         def heartbeat_interval(self) -> google.protobuf.duration_pb2.Duration:
-            """How often to heartbeat."""
+            """How often to heartbeat, unless an assignment asks for it more often."""
 
         def __init__(
             self,

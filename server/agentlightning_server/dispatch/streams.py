@@ -103,7 +103,7 @@ class WorkStream:
         self._say(
             opened=Response.Opened(
                 lease_duration=duration(lease_duration),
-                heartbeat_interval=duration(attempts.heartbeat_interval(lease_duration)),
+                heartbeat_interval=attempts.interval(lease_duration),
             )
         )
 

@@ -15,10 +15,12 @@ from agentlightning.v1.store_service_pb2 import (
     HeartbeatAttemptsResponse,
     UpdateAttemptRequest,
 )
+from google.protobuf.duration_pb2 import Duration
 
+from agentlightning_server.clock import SECOND
 from agentlightning_server.errors import StoreError, no_attempts, rollout_not_found
 from agentlightning_server.lifecycle import rules
-from agentlightning_server.lifecycle.deadlines import Deadline
+from agentlightning_server.lifecycle.deadlines import Deadline, heartbeat_interval
 from agentlightning_server.lifecycle.states import (
     AttemptStatus,
     Ended,
@@ -57,7 +59,6 @@ from agentlightning_server.storage.verdicts import (
     settled,
 )
 
-_HEARTBEATS_PER_LEASE = 3
 _RELEASED = cancelled("released before it began")
 
 
@@ -97,13 +98,13 @@ def assignment(tx: Reading, pair: Pair) -> Assignment:
         rollout=rollout_message(pair.rollout),
         attempt=attempt_message(pair.attempt),
         next_sequence_id=1 if last is None else last[0] + 1,
-        heartbeat_interval=None if lease is None else duration(heartbeat_interval(lease)),
+        heartbeat_interval=None if lease is None else interval(lease, pair.rollout["unresponsive_timeout"]),
     )
 
 
-def heartbeat_interval(lease_duration: int) -> int:
-    """How often to renew a lease."""
-    return lease_duration // _HEARTBEATS_PER_LEASE
+def interval(lease_duration: int, unresponsive_timeout: int | None = None) -> Duration:
+    """How often to heartbeat."""
+    return duration(heartbeat_interval(lease_duration, unresponsive_timeout, shortest=SECOND))
 
 
 def heartbeat(tx: Transaction, ref: AttemptRef) -> HeartbeatAttemptsResponse.Result:

@@ -1,7 +1,7 @@
 """When an attempt runs out of time."""
 
 import pytest
-from agentlightning_server.lifecycle.deadlines import next_deadline
+from agentlightning_server.lifecycle.deadlines import heartbeat_interval, next_deadline
 from agentlightning_server.lifecycle.rules import on_lease_expired, on_silence, on_timeout
 
 
@@ -26,3 +26,13 @@ def test_the_first_of_timeout_silence_and_lease(heartbeat, lease, timeout, silen
         unresponsive_timeout=silence,
     )
     assert deadline == then
+
+
+@pytest.mark.parametrize(
+    ("lease", "silence", "then"),
+    [(60, None, 20), (60, 30, 10), (60, 600, 20), (60, 2, 5), (3, 2, 1), (3, None, 1)],
+)
+def test_heartbeats_come_several_times_before_silence_counts_but_not_too_often(
+    lease: int, silence: int | None, then: int
+) -> None:
+    assert heartbeat_interval(lease, silence, shortest=5) == then

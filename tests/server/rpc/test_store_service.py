@@ -505,3 +505,10 @@ async def test_a_repeated_update_of_a_run_at_a_revision_is_answered_as_the_first
         request_id="checkpoint 1",
     )
     assert await server.stub.UpdateRun(update) == await server.stub.UpdateRun(update)
+
+
+async def test_a_worker_is_told_to_heartbeat_before_its_silence_counts(server: Any) -> None:
+    await server.enqueue(config=RolloutConfig(unresponsive_timeout=Duration(seconds=30)))
+    await server.enqueue()
+    silence, lease = [await server.dequeue() for _ in range(2)]
+    assert (silence.heartbeat_interval.seconds, lease.heartbeat_interval.seconds) == (10, 20)
