@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from agentlightning_server.clock import SECOND
 from agentlightning_server.config import Config
 
 T = TypeVar("T")
+BOUND = 10.0
 
 
 class Clock:
@@ -53,6 +55,16 @@ class Server:
         return (await self.stub.GetRollout(pb.GetRolloutRequest(rollout_id=rollout_id))).rollout
 
 
+class BoundedStub:
+    """A stub whose calls end in time, whatever becomes of the server."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub: Any = StoreServiceStub(channel)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(getattr(self._stub, name), timeout=BOUND)
+
+
 class ServerOnThread:
     """A server on a thread of its own, for tests that call instead of awaiting: those that hypothesis drives.
 
@@ -67,7 +79,7 @@ class ServerOnThread:
         self._folder = TemporaryDirectory()
         self.database = Path(self._folder.name) / "store.db"
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.start()
 
@@ -77,7 +89,7 @@ class ServerOnThread:
         config = Config(database=self.database, port=0, grace=0.5)
         address = self._wait(self._server.enter_async_context(running(config, self.clock)))
         self._channels = [grpc.insecure_channel(address) for _ in range(self._clients)]
-        self.stubs: list[Any] = [StoreServiceStub(channel) for channel in self._channels]
+        self.stubs = [BoundedStub(channel) for channel in self._channels]
 
     def stop(self) -> None:
         """Stop serving as SIGTERM does."""
@@ -86,18 +98,20 @@ class ServerOnThread:
         self._wait(self._server.aclose())
 
     def close(self) -> None:
-        self.stop()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._folder.cleanup()
+        try:
+            self.stop()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(BOUND)
+            self._loop.close()
+            self._folder.cleanup()
 
     @property
     def channel(self) -> grpc.Channel:
         return self._channels[0]
 
     def _wait(self, task: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(task, self._loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(task, self._loop).result(BOUND)
 
 
 @pytest.fixture

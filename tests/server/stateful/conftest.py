@@ -2,11 +2,11 @@
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pytest
 from agentlightning.semconv import PRIMARY_REWARD_VALUE
@@ -28,7 +28,9 @@ LIVE = {AttemptStatus.ATTEMPT_STATUS_PREPARING, AttemptStatus.ATTEMPT_STATUS_RUN
 
 _NUMBERS = ("int_value", "double_value")
 # What signs of life change, which is no change that a watch would show.
-_UNWATCHED = ("last_heartbeat_time", "lease_expire_time", "revision")
+_UNWATCHED = ("last_heartbeat_time", "last_dequeue_time", "lease_expire_time", "revision")
+
+Watched = TypeVar("Watched", Rollout, Attempt, Worker)
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,6 @@ class Seen:
         """The store as it is; whatever is due happens first, as it does before every read."""
         listed = stub.ListRollouts(pb.ListRolloutsRequest(page_size=1000))
         assert not listed.next_page_token
-        statistics = stub.GetStatistics(pb.GetStatisticsRequest())
-        for moving in ("rates", "uptime", "database_bytes"):
-            statistics.ClearField(moving)
         spans = defaultdict(list)
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as file:
             file.row_factory = sqlite3.Row
@@ -63,6 +62,10 @@ class Seen:
             for row in file.execute("SELECT attempt_id, span FROM spans ORDER BY sequence_id, id"):
                 spans[row["attempt_id"]].append(Span.FromString(row["span"]))
             releases = dict(file.execute("SELECT rollout_id, release_count FROM rollouts").fetchall())
+        workers = list(stub.ListWorkers(pb.ListWorkersRequest()).workers)
+        statistics = stub.GetStatistics(pb.GetStatisticsRequest())
+        for moving in ("rates", "uptime", "database_bytes"):
+            statistics.ClearField(moving)
         return cls(
             now=now,
             revision=listed.revision,
@@ -71,8 +74,19 @@ class Seen:
             lost=frozenset(row["attempt_id"] for row in attempts if row["lost"]),
             releases=releases,
             spans=spans,
-            workers=list(stub.ListWorkers(pb.ListWorkersRequest()).workers),
+            workers=workers,
             statistics=statistics,
+        )
+
+    def without(self, deleted: Collection[str]) -> Self:
+        """The same without some rollouts and all that was theirs."""
+        attempts = {name: one for name, one in self.attempts.items() if one.rollout_id not in deleted}
+        return replace(
+            self,
+            rollouts={name: one for name, one in self.rollouts.items() if name not in deleted},
+            attempts=attempts,
+            lost=self.lost & attempts.keys(),
+            spans={name: spans for name, spans in self.spans.items() if name in attempts},
         )
 
     def standings(self) -> list[tuple[str, int]]:
@@ -96,7 +110,8 @@ class Seen:
 
     def holds(self, attempt_id: str) -> bool:
         """Whether an attempt is its worker's still: alive, or silent while nobody has claimed the rollout since."""
-        attempt = self.attempts[attempt_id]
+        if (attempt := self.attempts.get(attempt_id)) is None:
+            return False
         status = self.rollouts[attempt.rollout_id].status
         silent = (AttemptStatus.ATTEMPT_STATUS_UNRESPONSIVE, RolloutStatus.ROLLOUT_STATUS_REQUEUING)
         alive = attempt.status in LIVE and status not in TERMINAL
@@ -113,6 +128,8 @@ class Told:
     """Whose status was set in this step."""
     ever: set[str] = field(default_factory=set)
     """Rollouts that were ever told anything."""
+    deleted: set[str] = field(default_factory=set)
+    """Rollouts that were deleted in this step."""
 
     def rollout(self, rollout_id: str) -> None:
         self.rollouts.add(rollout_id)
@@ -125,11 +142,12 @@ class Told:
     def next_step(self) -> None:
         self.rollouts.clear()
         self.attempts.clear()
+        self.deleted.clear()
 
 
 @dataclass(frozen=True)
 class Step:
-    """Two moments, and what was told in between."""
+    """Two moments, the first without what was deleted since, and what was told in between."""
 
     before: Seen
     seen: Seen
@@ -180,6 +198,13 @@ def nothing_is_lost(step: Step) -> None:
         assert [span for span in step.seen.spans[attempt_id] if span in spans] == spans
 
 
+def nothing_is_left_of_what_was_deleted(step: Step) -> None:
+    seen = step.seen
+    assert not seen.rollouts.keys() & step.told.deleted
+    assert {attempt.rollout_id for attempt in seen.attempts.values()} <= seen.rollouts.keys()
+    assert seen.spans.keys() <= seen.attempts.keys()
+
+
 def the_terminal_stays_as_it_is_unless_it_is_reopened(step: Step) -> None:
     for rollout_id, rollout in step.before.rollouts.items():
         if rollout.status in TERMINAL and rollout_id not in step.told.rollouts:
@@ -218,6 +243,18 @@ def nothing_is_shown_whose_deadline_has_passed(step: Step) -> None:
             assert all(step.seen.now < deadline for deadline in deadlines)
     for rollout in step.seen.rollouts.values():
         assert not rollout.HasField("available_time") or step.seen.now < micros(rollout.available_time)
+
+
+def only_what_is_requeued_has_a_back_off(step: Step) -> None:
+    for rollout in step.seen.rollouts.values():
+        requeued = rollout.status == RolloutStatus.ROLLOUT_STATUS_REQUEUING
+        assert requeued or not rollout.HasField("available_time")
+
+
+def nobody_claims_what_is_not_available_yet(step: Step) -> None:
+    for rollout_id, rollout in step.before.rollouts.items():
+        if step.seen.now < micros(rollout.available_time) and rollout_id not in step.told.rollouts:
+            assert step.seen.rollouts[rollout_id].attempt_count == rollout.attempt_count
 
 
 def attempts_are_numbered_from_one_and_the_last_is_the_latest(step: Step) -> None:
@@ -266,11 +303,14 @@ PROMISES = (
     what_was_enqueued_is_queued_or_leased_or_terminal,
     what_is_counted_is_there,
     nothing_is_lost,
+    nothing_is_left_of_what_was_deleted,
     the_terminal_stays_as_it_is_unless_it_is_reopened,
     what_was_superseded_never_changes_by_itself,
     every_change_has_a_greater_revision,
     what_has_ended_says_when_and_not_before_it_began,
     nothing_is_shown_whose_deadline_has_passed,
+    only_what_is_requeued_has_a_back_off,
+    nobody_claims_what_is_not_available_yet,
     attempts_are_numbered_from_one_and_the_last_is_the_latest,
     redeliveries_are_the_attempts_that_were_lost,
     no_more_attempts_are_made_than_allowed,
@@ -294,17 +334,64 @@ class Witness:
         self.seen = self.peek()
 
     def peek(self) -> Seen:
-        """The store as it is."""
-        return Seen.of(self._server.stubs[0], self._server.database, self._server.clock())
+        """The store as it is at one moment: looked at until nothing changes meanwhile."""
+        while True:
+            seen = Seen.of(self._server.stubs[0], self._server.database, self._server.clock())
+            if seen.revision == seen.statistics.revision:
+                return seen
 
     def look(self) -> Seen:
         """The store as it is, once it is found to keep its promises."""
-        step = Step(self.seen, self.peek(), self.told)
+        step = Step(self.seen.without(self.told.deleted), self.peek(), self.told)
         for promise in PROMISES:
             promise(step)
         self.told.next_step()
         self.seen = step.seen
         return self.seen
+
+
+class Copy:
+    """What a watcher holds that applied all it was sent.
+
+    Attributes:
+        revision: From where to go on.
+    """
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self._rollouts: dict[str, Rollout] = {}
+        self._workers: dict[str, Worker] = {}
+
+    def apply(self, message: pb.WatchResponse) -> None:
+        for change in message.changes:
+            assert self.revision < change.revision <= message.revision
+            self.revision = change.revision
+            self._rollouts.pop(change.deleted.id, None)
+            if change.HasField("rollout"):
+                self._rollouts[change.rollout.rollout_id] = change.rollout
+            if change.HasField("worker"):
+                self._workers[change.worker.worker_id] = change.worker
+        self.revision = message.revision
+
+    def catch_up(self, stub: Any, revision: int) -> None:
+        """Apply what there is up to a revision."""
+        watch = stub.Watch(pb.WatchRequest(after_revision=self.revision))
+        while True:
+            self.apply(next(watch))
+            if self.revision >= revision:
+                watch.cancel()
+                return
+
+    def check(self, seen: Seen) -> None:
+        """It is what the store holds."""
+        assert _all_watched(self._rollouts) == _all_watched(seen.rollouts)
+        assert _all_watched(self._workers) == _all_watched({worker.worker_id: worker for worker in seen.workers})
+
+
+@pytest.fixture(scope="session")
+def new_copy() -> Callable[[], Copy]:
+    """Makes a watcher's copy that nothing was applied to."""
+    return Copy
 
 
 @pytest.fixture(scope="session")
@@ -333,10 +420,14 @@ def _rewards(span: Span) -> Iterable[float]:
             yield attribute.value.double_value or float(attribute.value.int_value)
 
 
-def _watched(message: Rollout | Attempt) -> Rollout | Attempt:
+def _watched(message: Watched) -> Watched:
     watched = type(message)()
     watched.CopyFrom(message)
     for part in (watched, watched.latest_attempt) if isinstance(watched, Rollout) else (watched,):
         for name in set(_UNWATCHED) & set(part.DESCRIPTOR.fields_by_name):
             part.ClearField(name)
     return watched
+
+
+def _all_watched(messages: dict[str, Watched]) -> dict[str, Watched]:
+    return {name: _watched(message) for name, message in messages.items()}

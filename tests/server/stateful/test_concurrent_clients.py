@@ -37,6 +37,11 @@ OUTCOMES: list[dict[str, Any]] = [
 ]
 LINE = "line"
 """A queue with one worker, who takes one rollout at a time."""
+FLEETING = "fleeting"
+"""A queue whose rollouts are cancelled and deleted at once."""
+END = '"the end"'
+"""The task that comes last."""
+BOUND = 30.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Client:
     def work(self) -> None:
         """Do this and that."""
         actions = [self.enqueue, self.claim, self.claim, self.complete, self.complete, self.complete]
-        actions += [self.heartbeat, self.release, self.add_spans, self.cancel, self.let_time_pass]
+        actions += [self.heartbeat, self.release, self.add_spans, self.cancel, self.come_and_go, self.let_time_pass]
         for _ in range(STEPS):
             self.chance.choice(actions)()
 
@@ -131,6 +136,12 @@ class Client:
         if (ref := self.some_attempt()) and self.chance.random() < 0.3:
             self.ask("CancelRollouts", pb.CancelRolloutsRequest(rollout_ids=[ref["rollout_id"]]))
 
+    def come_and_go(self) -> None:
+        [rollout_id] = [rollout.rollout_id for rollout in self.enqueue(FLEETING).rollouts]
+        self.ask("CancelRollouts", pb.CancelRolloutsRequest(rollout_ids=[rollout_id]))
+        answer = self.ask("DeleteRollouts", pb.DeleteRolloutsRequest(rollout_ids=[rollout_id]))
+        assert answer == pb.DeleteRolloutsResponse(deleted_count=1)
+
     def let_time_pass(self) -> None:
         self.server.clock.advance(self.chance.choice([1, 5, 31]))
 
@@ -162,7 +173,9 @@ def wait_for(stub: Any, rollout_ids: list[str], *, patient: bool) -> list[Rollou
     ended: list[Rollout] = []
     revision = 0
     while True:
-        stream = stub.WaitRollouts(pb.WaitRolloutsRequest(rollout_ids=rollout_ids, after_revision=revision), timeout=30)
+        stream = stub.WaitRollouts(
+            pb.WaitRolloutsRequest(rollout_ids=rollout_ids, after_revision=revision), timeout=BOUND
+        )
         for message in stream:
             ended += message.rollouts
             revision = message.revision
@@ -170,6 +183,20 @@ def wait_for(stub: Any, rollout_ids: list[str], *, patient: bool) -> list[Rollou
                 stream.cancel()
                 return ended
             if message.rollouts and not patient:
+                stream.cancel()
+                break
+
+
+def watch(stub: Any, copy: Any, *, patient: bool) -> Any:
+    """The copy of a watcher that applied all there was up to the end; an impatient one hangs up after each message."""
+    while True:
+        stream = stub.Watch(pb.WatchRequest(after_revision=copy.revision), timeout=BOUND)
+        for message in stream:
+            copy.apply(message)
+            if any(change.rollout.input_json == END for change in message.changes):
+                stream.cancel()
+                return copy
+            if message.changes and not patient:
                 stream.cancel()
                 break
 
@@ -191,6 +218,8 @@ class Storm:
     """Rollouts that somebody waited for from the start."""
     waited: list[list[Rollout]]
     """What each who waited was told."""
+    copies: list[Any]
+    """What each who watched holds."""
     seen: Any
 
     @property
@@ -204,23 +233,30 @@ class Storm:
 
 
 @pytest.fixture(scope="module", params=SEEDS)
-def storm(request: Any, serve_on_thread: Callable[..., Any], witness_of: Callable[[Any], Any]) -> Iterator[Storm]:
-    """Workers who do this and that, one who works off a line, and two who wait; at last, what is left is cancelled."""
-    with closing(serve_on_thread(clients=WORKERS + 3)) as server, ThreadPoolExecutor(WORKERS + 3) as threads:
+def storm(
+    request: Any,
+    serve_on_thread: Callable[..., Any],
+    witness_of: Callable[[Any], Any],
+    new_copy: Callable[[], Any],
+) -> Iterator[Storm]:
+    """Workers who do this and that, one who works off a line, and some who wait and watch; the rest is cancelled."""
+    # The server is closed first, which ends the calls of all threads: when something fails nobody waits for the rest.
+    with ThreadPoolExecutor(WORKERS + 5) as threads, closing(serve_on_thread(clients=WORKERS + 5)) as server:
         history = History()
         first, *others = [Client(server, number, history, request.param) for number in range(WORKERS + 1)]
+        stubs = iter(server.stubs[WORKERS + 1 :])
         watched = [rollout.rollout_id for rollout in first.enqueue(*["default"] * WATCHED).rollouts]
-        waiters = [
-            threads.submit(wait_for, server.stubs[WORKERS + 1], watched, patient=True),
-            threads.submit(wait_for, server.stubs[WORKERS + 2], watched, patient=False),
-        ]
+        waiters = [threads.submit(wait_for, next(stubs), watched, patient=patient) for patient in (True, False)]
+        watchers = [threads.submit(watch, next(stubs), new_copy(), patient=patient) for patient in (True, False)]
         workers = [threads.submit(other.work) for other in others]
         work_off_the_line(first, is_over=lambda: all(worker.done() for worker in workers))
         for worker in workers:
             worker.result()
         first.ask("CancelRollouts", pb.CancelRolloutsRequest(rollout_ids=watched))
         waited = [waiter.result() for waiter in waiters]
-        yield Storm(history, watched, waited, witness_of(server).look())
+        first.ask("EnqueueRollouts", pb.EnqueueRolloutsRequest(rollouts=[Rollout(input_json=END)]))
+        copies = [watcher.result() for watcher in watchers]
+        yield Storm(history, watched, waited, copies, witness_of(server).look())
 
 
 def test_a_claim_is_handed_out_to_one_client_once(storm: Storm) -> None:
@@ -283,6 +319,11 @@ def test_who_waits_is_told_of_each_rollout_once_and_how_it_ended(storm: Storm) -
     for told in storm.waited:
         assert sorted(rollout.rollout_id for rollout in told) == sorted(storm.watched)
         assert all(rollout.status == storm.seen.rollouts[rollout.rollout_id].status for rollout in told)
+
+
+def test_who_watches_holds_at_the_end_what_the_store_holds(storm: Storm) -> None:
+    for copy in storm.copies:
+        copy.check(storm.seen)
 
 
 def test_there_was_something_to_see(storm: Storm) -> None:

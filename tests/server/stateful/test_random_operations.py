@@ -18,7 +18,7 @@ from agentlightning.v1.attempt_pb2 import Attempt, AttemptStatus, Failure, Failu
 from agentlightning.v1.rollout_pb2 import Assignment, RetryPolicy, Rollout, RolloutConfig, RolloutStatus
 from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
 from agentlightning_server.clock import SECOND
-from agentlightning_server.storage.rows import timestamp
+from agentlightning_server.storage.rows import micros, timestamp
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -26,7 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 LONG = os.environ.get("AGL_TEST_LENGTH") == "long"
 SETTINGS = settings(
-    max_examples=1000 if LONG else 40,
+    max_examples=1000 if LONG else 25,
     stateful_step_count=100 if LONG else 40,
     derandomize=not LONG,
     database=None,
@@ -76,6 +76,7 @@ pauses = st.fixed_dictionaries(
     optional=limits,
 )
 configs = (retries | pauses).map(lambda fields: RolloutConfig(**fields))
+run_ids = st.sampled_from(["", "run-1"])
 good_rewards = st.sampled_from(
     [
         None,
@@ -105,14 +106,18 @@ def is_bad(span: Span) -> bool:
 class Clients(RuleBasedStateMachine):
     """What clients do to a server with a fresh file."""
 
-    def __init__(self, serve: Callable[..., Any], witness_of: Callable[[Any], Any], counts: Counter[str]) -> None:
+    def __init__(
+        self, serve: Callable[..., Any], witness_of: Callable[[Any], Any], copy: Any, counts: Counter[str]
+    ) -> None:
         super().__init__()
         self.server = serve(clients=3)
         self.connections = cycle(range(3))
         self.witness = witness_of(self.server)
+        self.copy = copy
         self.counts = counts
         self.steps = 0
         self.rollout_ids: list[str] = []
+        self.deleted: list[str] = []
         self.refs: list[Ref] = []
         self.asked: list[tuple[str, Any, Any]] = []
         """Calls with a request id and their answers."""
@@ -149,13 +154,13 @@ class Clients(RuleBasedStateMachine):
 
     @initialize(config=configs)
     def begin(self, config: RolloutConfig) -> None:
-        self.enqueue("default", 3, 0, config)
+        self.enqueue("default", 3, 0, "", config)
         self.every_promise_is_kept()
         self.dequeue("default", 2, "worker-0", Duration(seconds=60))
 
-    @rule(queue=queues, count=st.integers(1, 3), priority=st.integers(0, 1), config=configs)
-    def enqueue(self, queue: str, count: int, priority: int, config: RolloutConfig) -> None:
-        new = Rollout(input_json="1", queue=queue, priority=priority, config=config)
+    @rule(queue=queues, count=st.integers(1, 3), priority=st.integers(0, 1), run_id=run_ids, config=configs)
+    def enqueue(self, queue: str, count: int, priority: int, run_id: str, config: RolloutConfig) -> None:
+        new = Rollout(input_json="1", queue=queue, priority=priority, run_id=run_id, config=config)
         answer = self.ask_once("EnqueueRollouts", pb.EnqueueRolloutsRequest(rollouts=[new] * count))
         self.rollout_ids += [rollout.rollout_id for rollout in answer.rollouts]
 
@@ -307,6 +312,26 @@ class Clients(RuleBasedStateMachine):
         mask = {"paths": ["last_heartbeat_time"]}
         self.ask("UpdateAttempt", pb.UpdateAttemptRequest(attempt=attempt, update_mask=mask))
 
+    @rule(
+        which=st.lists(numbers, min_size=1, max_size=4), run_id=run_ids, ended_for=st.none() | some_seconds(0, 5, 100)
+    )
+    def delete_some(self, which: list[int], run_id: str, ended_for: Duration | None) -> None:
+        named = list(dict.fromkeys(map(self.some_rollout, which)))
+        unknown = ["ro-unknown", *self.deleted[-1:]]
+        request = pb.DeleteRolloutsRequest(rollout_ids=named + unknown + named, run_id=run_id, ended_for=ended_for)
+        answer, going = self.ask("DeleteRollouts", request), self.going(request, named)
+        assert answer.deleted_count == len(going)
+        assert answer.kept_rollout_ids == [rollout_id for rollout_id in named if rollout_id not in going]
+        assert answer.unknown_rollout_ids == unknown
+        self.forget(going)
+
+    @rule(run_id=run_ids, ended_for=some_seconds(0, 5, 100))
+    def delete_ended(self, run_id: str, ended_for: Duration) -> None:
+        request = pb.DeleteRolloutsRequest(run_id=run_id, ended_for=ended_for)
+        answer, going = self.ask("DeleteRollouts", request), self.going(request, self.rollout_ids)
+        assert answer == pb.DeleteRolloutsResponse(deleted_count=len(going))
+        self.forget(going)
+
     # What happens to all
 
     @rule(seconds=st.sampled_from([0, 1, 2, 6, 20, 61, 250]), restart=st.sampled_from([False, False, True]))
@@ -329,8 +354,12 @@ class Clients(RuleBasedStateMachine):
             assert [span.sequence_id for span in listed] == sorted(span.sequence_id for span in stored)
             assert all(span in stored for span in listed)
         terminal = sorted(filter(self.seen.is_terminal, self.rollout_ids))
-        waited = self.ask("WaitRollouts", pb.WaitRolloutsRequest(rollout_ids=self.rollout_ids, wait_timeout=Duration()))
+        known = self.rollout_ids + self.deleted
+        waited = [*self.ask("WaitRollouts", pb.WaitRolloutsRequest(rollout_ids=known, wait_timeout=Duration()))]
         assert sorted(rollout.rollout_id for message in waited for rollout in message.rollouts) == terminal
+        assert [rollout_id for message in waited for rollout_id in message.unknown_rollout_ids] == self.deleted
+        self.copy.catch_up(self.server.stubs[next(self.connections)], self.seen.revision)
+        self.copy.check(self.seen)
 
     # What the rules use
 
@@ -353,6 +382,27 @@ class Clients(RuleBasedStateMachine):
         assert assignment.next_sequence_id > self.last_sequence_id[attempt.rollout_id]
         self.refs.append({"rollout_id": attempt.rollout_id, "attempt_id": attempt.attempt_id})
 
+    def going(self, request: pb.DeleteRolloutsRequest, rollout_ids: Iterable[str]) -> set[str]:
+        """Those of the rollouts that are to be deleted."""
+        ended_by = self.server.clock() - micros(request.ended_for)
+        rollouts = [self.seen.rollouts[rollout_id] for rollout_id in filter(self.seen.is_terminal, rollout_ids)]
+        return {
+            rollout.rollout_id
+            for rollout in rollouts
+            if request.run_id in ("", rollout.run_id)
+            and (not request.HasField("ended_for") or micros(rollout.end_time) <= ended_by)
+        }
+
+    def forget(self, deleted: set[str]) -> None:
+        """Speak of these no more, and see to it that there is something to speak of."""
+        self.counts["rollouts deleted"] += len(deleted)
+        self.witness.told.deleted |= deleted
+        self.deleted += sorted(deleted)
+        self.rollout_ids = [rollout_id for rollout_id in self.rollout_ids if rollout_id not in deleted]
+        self.refs = [ref for ref in self.refs if ref["rollout_id"] not in deleted]
+        if not self.refs:
+            self.begin(RolloutConfig())
+
     def some_rollout(self, which: int) -> str:
         return self.rollout_ids[which % len(self.rollout_ids)]
 
@@ -363,7 +413,7 @@ class Clients(RuleBasedStateMachine):
         return known[which // 4 % len(known)]
 
     def is_alive(self, attempt_id: str) -> bool:
-        return not self.seen.attempts[attempt_id].HasField("end_time")
+        return attempt_id in self.seen.attempts and not self.seen.attempts[attempt_id].HasField("end_time")
 
     def may_revive(self, attempt_id: str) -> bool:
         attempt = self.seen.attempts[attempt_id]
@@ -406,8 +456,8 @@ def ids_of(assignments: Iterable[Assignment]) -> list[str]:
 
 
 def test_whatever_clients_do_the_store_keeps_its_promises(
-    serve_on_thread: Callable[..., Any], witness_of: Callable[[Any], Any]
+    serve_on_thread: Callable[..., Any], witness_of: Callable[[Any], Any], new_copy: Callable[[], Any]
 ) -> None:
     counts: Counter[str] = Counter()
-    run_state_machine_as_test(lambda: Clients(serve_on_thread, witness_of, counts), settings=SETTINGS)
+    run_state_machine_as_test(lambda: Clients(serve_on_thread, witness_of, new_copy(), counts), settings=SETTINGS)
     print("\n" + ", ".join(f"{count} {what}" for what, count in counts.items()))
