@@ -13,6 +13,7 @@ import pytest
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.resources_pb2 import PromptTemplate, Resource, Resources
 from agentlightning.v1.rollout_pb2 import Rollout
+from agentlightning.v1.store_service_pb2_grpc import StoreServiceStub
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -52,7 +53,8 @@ class Store:
     """A server, and ids of what is in it."""
 
     def __init__(self, server: Any) -> None:
-        self.stub, self.traces = server.stubs[0], TraceServiceStub(server.channel)
+        self.stub = server.stubs[0]
+        self.calls, self.traces = StoreServiceStub(server.channel), TraceServiceStub(server.channel)
         self.answers: Counter[str] = Counter()
         new = pb.EnqueueRolloutsRequest(rollouts=[Rollout(input_json="1") for _ in range(3)])
         rollout_ids = [rollout.rollout_id for rollout in self.stub.EnqueueRollouts(new).rollouts]
@@ -75,7 +77,7 @@ class Store:
 
     def ask(self, name: str, request: Message) -> None:
         """Make a call; of a stream, look at the beginning."""
-        call = getattr(self.traces if name == "Export" else self.stub, name)
+        call = getattr(self.traces if name == "Export" else self.calls, name)
         is_stream = not isinstance(call, grpc.UnaryUnaryMultiCallable)
         try:
             if not is_stream:

@@ -20,15 +20,17 @@ from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
 from agentlightning_server.clock import SECOND
 from agentlightning_server.storage.rows import micros, timestamp
 from google.protobuf.duration_pb2 import Duration
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 LONG = os.environ.get("AGL_TEST_LENGTH") == "long"
 SETTINGS = settings(
-    max_examples=1000 if LONG else 25,
+    max_examples=1000 if LONG else 20,
     stateful_step_count=100 if LONG else 40,
     derandomize=not LONG,
+    # Making an example smaller takes minutes: a short run says at once that it failed.
+    phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate],
     database=None,
     deadline=None,
     print_blob=True,

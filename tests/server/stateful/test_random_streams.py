@@ -17,7 +17,7 @@ from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import Attempt, AttemptStatus, Failure, FailureKind
 from agentlightning.v1.rollout_pb2 import RetryPolicy, Rollout, RolloutConfig
 from google.protobuf.duration_pb2 import Duration
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -30,9 +30,11 @@ from hypothesis.stateful import (
 
 LONG = os.environ.get("AGL_TEST_LENGTH") == "long"
 SETTINGS = settings(
-    max_examples=1000 if LONG else 15,
+    max_examples=1000 if LONG else 12,
     stateful_step_count=60 if LONG else 30,
     derandomize=not LONG,
+    # Making an example smaller takes minutes: a short run says at once that it failed.
+    phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate],
     database=None,
     deadline=None,
     print_blob=True,
