@@ -13,6 +13,8 @@ from agentlightning_server.app import StartError, serve
 from agentlightning_server.config import DEFAULT_PORT, Config, Keep
 from agentlightning_server.storage.database import DatabaseError
 
+_LAST_PORT = 65_535
+_MOST_RUNS = 1_000_000_000
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 DEFAULT_DATABASE = Path(".agentlightning/store.db")
 
@@ -23,13 +25,13 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--db", type=Path, default=DEFAULT_DATABASE, help="the database file (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help="the port; 0 for any free (default: %(default)s)"
+        "--port", type=_port, default=DEFAULT_PORT, help="the port; 0 for any free (default: %(default)s)"
     )
     parser.add_argument(
         "--keep-days",
         type=_days,
         metavar="N",
-        help="delete rollouts that ended, and workers last heard of, N days ago (default: keep all)",
+        help="delete rollouts that ended, and workers last heard of, N days ago or earlier (default: keep all)",
     )
     parser.add_argument(
         "--keep-runs", type=_count, metavar="N", help="delete rollouts of ended runs but the last N (default: keep all)"
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments().parse_args(argv)
     logging.basicConfig(level=args.log_level, format="%(asctime)s [%(levelname)s] %(message)s", stream=sys.stderr)
     config = Config(
-        database=args.db.absolute(),
+        database=args.db.resolve(),  # a link is no other database
         host=args.host,
         port=args.port,
         clients_lock=args.clients_lock,
@@ -67,8 +69,14 @@ def _days(text: str) -> timedelta:
     raise argparse.ArgumentTypeError(f"{text!r} is no number of days, such as 30 or 0.5")
 
 
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= _LAST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {_LAST_PORT}")
+
+
 def _count(text: str) -> int:
-    if text.isdecimal():
+    if text.isdecimal() and int(text) <= _MOST_RUNS:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number of runs, such as 10")
 

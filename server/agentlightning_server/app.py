@@ -1,10 +1,12 @@
 """Wires a server together, runs it until it is told to stop, and takes it down in order."""
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -112,11 +114,24 @@ def _bind(server: grpc.aio.Server, config: Config) -> str:
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
+        if (obstacle := _obstacle(config)) is not None:
+            raise StartError(f"cannot listen on {address}: {obstacle}; give an address of this machine") from error
         raise StartError(
             f"cannot listen on {address}: the port is taken{_holder(config)}; "
             "stop what holds it, or choose another with --port (0 for any free one)"
         ) from error
     return f"{config.host}:{port}"
+
+
+def _obstacle(config: Config) -> OSError | None:
+    """Why nobody could listen there, other than that somebody does: gRPC does not say."""
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(where)
+    except OSError as error:
+        return None if error.errno == errno.EADDRINUSE else error
+    return None
 
 
 def _holder(config: Config) -> str:

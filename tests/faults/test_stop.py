@@ -228,3 +228,25 @@ async def test_a_server_whose_clients_are_gone_before_it_is_ready_ends(
 ) -> None:
     server = serve("--clients-lock", str(tmp_path / "clients.lock"))
     assert await ended(server) == 0
+
+
+@pytest.mark.parametrize("port", ["99999", "-5", "x"])
+async def test_a_port_that_is_none_is_refused(serve: Callable[..., Any], port: str) -> None:
+    server = serve("--port", port)
+    assert server.wait() == 2
+    assert "is no port" in server.said or "expected one argument" in server.said
+
+
+async def test_an_address_that_is_not_this_machines_is_refused_saying_so(serve: Callable[..., Any]) -> None:
+    server = serve("--host", "192.0.2.1")
+    assert server.wait() == 1
+    assert "Cannot assign requested address" in server.said
+
+
+async def test_a_link_to_a_database_that_is_served_is_refused(serve: Callable[..., Any], tmp_path: Path) -> None:
+    server = serve()
+    link = tmp_path / "link.db"
+    link.symlink_to(server.database)
+    second = serve(database=link)
+    assert second.wait() == 1
+    assert "is served already" in second.said

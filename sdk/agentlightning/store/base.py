@@ -471,8 +471,8 @@ class LightningStore(ABC):
         status: RunStatus | Unset = UNSET,
         checkpoint: Any | Unset = UNSET,
         summary: Any | Unset = UNSET,
-        best_resources: ResourcesUpdate | Unset = UNSET,
-        failure: Failure | Unset = UNSET,
+        best_resources: ResourcesUpdate | Unset | None = UNSET,
+        failure: Failure | Unset | None = UNSET,
         if_revision: int | None = None,
     ) -> Run:
         """Change what is given of a run.

@@ -4,7 +4,6 @@ import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -59,6 +58,7 @@ _log = logging.getLogger(__name__)
 _MAX_WAIT = 60.0
 _LONG_CALL = 3600.0
 _PAGE = 1000
+_UNREADABLE = attempt_pb2.FailureKind.FAILURE_KIND_INFRASTRUCTURE
 _ROLLOUT_FIELDS = {None: "create_time", "start_time": "create_time"}
 _SPAN_FIELDS = {None: "sequence_id", "parent_id": "parent_span_id"}
 
@@ -218,7 +218,8 @@ class LightningStoreClient(LightningStore):
         await run(self._release(claimed))
 
     async def cancel_rollouts(self, rollout_ids: Sequence[str]) -> list[Rollout]:
-        answer = await self._call("CancelRollouts", pb.CancelRolloutsRequest(rollout_ids=rollout_ids))
+        ids = lists.several("rollout_ids", rollout_ids)
+        answer = await self._call("CancelRollouts", pb.CancelRolloutsRequest(rollout_ids=ids))
         return [convert.rollout_from_proto(rollout) for rollout in answer.rollouts]
 
     async def update_rollout(
@@ -292,8 +293,8 @@ class LightningStoreClient(LightningStore):
         offset: int = 0,
         status: Sequence[RolloutStatus] | None = None,
     ) -> PaginatedResult[Rollout | AttemptedRollout]:
-        ids = rollout_id_in if rollout_id_in is not None else rollout_ids
-        statuses = status_in if status_in is not None else status
+        ids = lists.several("rollout_id_in", rollout_id_in if rollout_id_in is not None else rollout_ids)
+        statuses = lists.several("status_in", status_in if status_in is not None else status)
         if lists.matches_nothing(filter_logic, [ids, statuses], rollout_id_contains):
             return PaginatedResult([], limit=limit, offset=offset, total=0)
         asked_by_id = bool(ids) and filter_logic == "and"
@@ -332,6 +333,7 @@ class LightningStoreClient(LightningStore):
     async def wait_for_rollouts(
         self, rollout_ids: Sequence[str], timeout: float | None = None, *, any_of: bool = False
     ) -> list[Rollout]:
+        lists.several("rollout_ids", rollout_ids)
         found: dict[str, Rollout] = {}
 
         def emit(rollout: Rollout) -> None:
@@ -341,6 +343,7 @@ class LightningStoreClient(LightningStore):
         return [found[rollout_id] for rollout_id in rollout_ids if rollout_id in found]
 
     def iter_finished(self, rollout_ids: Sequence[str], timeout: float | None = None) -> AsyncIterator[Rollout]:
+        lists.several("rollout_ids", rollout_ids)
         return stream(lambda emit: self._wait(rollout_ids, emit, timeout=timeout))
 
     async def add_span(self, span: Span) -> Span | None:
@@ -434,6 +437,8 @@ class LightningStoreClient(LightningStore):
         return convert.resources_from_proto(answer.resources)
 
     async def get_resources_by_id(self, resources_id: str, version: int | None = None) -> ResourcesUpdate | None:
+        if not resources_id:
+            return None  # which the wire would take as the latest
         return await self._resources(pb.GetResourcesRequest(resources_id=resources_id, version=version or 0))
 
     async def get_latest_resources(self) -> ResourcesUpdate | None:
@@ -483,17 +488,17 @@ class LightningStoreClient(LightningStore):
         status: RunStatus | Unset = UNSET,
         checkpoint: Any | Unset = UNSET,
         summary: Any | Unset = UNSET,
-        best_resources: ResourcesUpdate | Unset = UNSET,
-        failure: Failure | Unset = UNSET,
+        best_resources: ResourcesUpdate | Unset | None = UNSET,
+        failure: Failure | Unset | None = UNSET,
         if_revision: int | None = None,
     ) -> Run:
         changes = _given(
             status=(status, convert.run_status_to_proto),
             checkpoint_json=(checkpoint, partial(convert.to_json, "checkpoint")),
             summary_json=(summary, partial(convert.to_json, "summary")),
-            best_resources_id=(best_resources, attrgetter("resources_id")),
-            best_resources_version=(best_resources, attrgetter("version")),
-            failure=(failure, convert.failure_to_proto),
+            best_resources_id=(best_resources, lambda value: "" if value is None else value.resources_id),
+            best_resources_version=(best_resources, lambda value: 0 if value is None else value.version),
+            failure=(failure, lambda value: None if value is None else convert.failure_to_proto(value)),
         )
         request = pb.UpdateRunRequest(
             run=run_pb2.Run(run_id=run_id, **changes),
@@ -526,7 +531,7 @@ class LightningStoreClient(LightningStore):
     async def update_worker(self, worker_id: str, heartbeat_stats: dict[str, Any] | Unset = UNSET) -> Worker:
         if heartbeat_stats is None:
             raise TypeError("heartbeat_stats is None, expected a dict, or nothing to leave it as it is")
-        stats = "" if isinstance(heartbeat_stats, Unset) else convert.to_json("heartbeat_stats", heartbeat_stats)
+        stats = "" if isinstance(heartbeat_stats, Unset) else convert.to_json_object("heartbeat_stats", heartbeat_stats)
         request = pb.UpdateWorkerRequest(worker_id=worker_id, heartbeat_stats_json=stats)
         return convert.worker_from_proto((await self._call("UpdateWorker", request)).worker)
 
@@ -576,7 +581,7 @@ class LightningStoreClient(LightningStore):
         run_id: str | None = None,
         ended_for_seconds: float | None = None,
     ) -> DeletedRollouts:
-        if rollout_ids is not None and not rollout_ids:
+        if lists.several("rollout_ids", rollout_ids) is not None and not rollout_ids:
             return DeletedRollouts(deleted_count=0)
         request = pb.DeleteRolloutsRequest(
             rollout_ids=rollout_ids or (),
@@ -619,12 +624,19 @@ class LightningStoreClient(LightningStore):
     async def _dequeue(self, request: pb.DequeueRolloutsRequest, on_lost: OnLost | None) -> list[AttemptedRollout]:
         wait = convert.seconds(request.wait_timeout)
         answer = await self._on_connection("DequeueRollouts", request, timeout=wait + 30.0)
-        leases = self._leases_here()
+        claimed = []
         for assignment in answer.assignments:
-            attempt = assignment.attempt
-            ref = pb.AttemptRef(rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id)
-            leases.hold(ref, convert.seconds(assignment.heartbeat_interval), on_lost)
-        return [convert.assignment_from_proto(assignment) for assignment in answer.assignments]
+            ids = {"rollout_id": assignment.attempt.rollout_id, "attempt_id": assignment.attempt.attempt_id}
+            try:
+                claimed.append(convert.assignment_from_proto(assignment))
+            except ValueError as error:  # as a newer store's may be; held by nobody, it would be renewed for ever
+                _log.error("rollout %s cannot be read: %s", ids["rollout_id"], error)
+                failure = attempt_pb2.Failure(kind=_UNREADABLE, type=type(error).__name__, message=str(error))
+                await self._on_connection("CompleteAttempt", pb.CompleteAttemptRequest(**ids, failure=failure))
+            else:
+                interval = convert.seconds(assignment.heartbeat_interval)
+                self._leases_here().hold(pb.AttemptRef(**ids), interval, on_lost)
+        return claimed
 
     async def _release(self, claimed: Sequence[AttemptedRollout]) -> None:
         """Give back what nobody is there to do."""
@@ -726,7 +738,7 @@ def _given(**fields: tuple[Any, Callable[[Any], Any]]) -> dict[str, Any]:
 
 
 def _metadata_json(metadata: dict[str, Any] | None) -> str:
-    return "" if metadata is None else convert.to_json("metadata", metadata)
+    return "" if metadata is None else convert.to_json_object("metadata", metadata)
 
 
 def _new_id() -> str:

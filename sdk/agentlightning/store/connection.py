@@ -76,6 +76,12 @@ class _GrpcThread:
         self.connections: dict[str, Connection] = {}
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        if any(thread.loop is not None for thread in _inherited):
+            coroutine.close()
+            raise StoreError(
+                "this process was forked from one that had talked to a store, and gRPC does not live through that: "
+                "start it by spawning, or fork before the first call"
+            )
         with self.lock:
             if self.loop is None:
                 self.loop = asyncio.new_event_loop()

@@ -59,6 +59,17 @@ def to_json(field: str, value: Any) -> str:
         raise invalid(field, value, f"something that JSON can say: {error}") from error
 
 
+def to_json_object(field: str, value: object) -> str:
+    """A dict as JSON text.
+
+    Raises:
+        InvalidRequestError: It is none, or cannot be said in JSON.
+    """
+    if not isinstance(value, Mapping):
+        raise invalid(field, value, "a dict")
+    return to_json(field, value)
+
+
 def from_json(text: str) -> Any:
     """The data of JSON text; None of no text."""
     return json.loads(text) if text else None
@@ -72,7 +83,8 @@ def invalid(field: str, value: object, expected: str) -> InvalidRequestError:
 
 def enum_name(enum: Any, prefix: str, value: int) -> str:
     """A wire enum's value as a word of the SDK."""
-    return str(enum.Name(value)).removeprefix(prefix).lower()
+    known = value if value in enum.values() else 0  # a newer store's word is none here
+    return str(enum.Name(known)).removeprefix(prefix).lower()
 
 
 def enum_value(field: str, enum: Any, prefix: str, word: str) -> Any:

@@ -1,11 +1,13 @@
 """How filters and sorting are said on the wire. Knows no list."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from agentlightning.store.base import FilterLogic, SortOrder
 from agentlightning.store.convert import invalid
 from agentlightning.v1.store_service_pb2 import FilterLogic as ProtoFilterLogic
+
+T = TypeVar("T")
 
 _FILTER_LOGIC = {"and": ProtoFilterLogic.FILTER_LOGIC_AND, "or": ProtoFilterLogic.FILTER_LOGIC_OR}
 _DIRECTIONS = {"asc": "", "desc": " desc"}
@@ -20,6 +22,17 @@ def logic(filter_logic: FilterLogic) -> ProtoFilterLogic.ValueType:
     if filter_logic not in _FILTER_LOGIC:
         raise invalid("filter_logic", filter_logic, "and or or")
     return _FILTER_LOGIC[filter_logic]
+
+
+def several(field: str, values: Sequence[T] | None) -> Sequence[T] | None:
+    """A list of ids or words, as it is.
+
+    Raises:
+        InvalidRequestError: It is one text, which is no list of its letters.
+    """
+    if isinstance(values, str):
+        raise invalid(field, values, f"a list: [{values!r}]")
+    return values
 
 
 def order(sort_by: str, sort_order: SortOrder) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 RolloutStatus = Literal["queuing", "preparing", "running", "failed", "succeeded", "cancelled", "requeuing"]
 AttemptStatus = Literal["preparing", "running", "failed", "succeeded", "unresponsive", "timeout", "cancelled"]
@@ -29,6 +29,7 @@ class Failure(BaseModel):
 class RetryPolicy(BaseModel):
     """How often and how soon another attempt is made after one kind of failure."""
 
+    model_config = ConfigDict(extra="forbid")
     kind: Literal["agent", "infrastructure", "timeout", "unresponsive"]
     max_retries: int | None = Field(default=None, ge=0)
     """How many more attempts failures of this kind may bring about. None: as many as `max_attempts` leaves. Not for
@@ -44,6 +45,7 @@ class RetryPolicy(BaseModel):
 class RolloutConfig(BaseModel):
     """How long an attempt may take and what happens when it does not succeed."""
 
+    model_config = ConfigDict(extra="forbid")
     timeout_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The longest an attempt may run, from its claim. None: no limit."""
     unresponsive_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -132,6 +132,7 @@ class StoreService(StoreServiceServicer):
             check.check_enum("failure.kind", request.failure.kind, FailureKind)
         if request.failure.kind == FailureKind.FAILURE_KIND_UNRESPONSIVE:
             raise FieldInvalidError("failure.kind", "unresponsive", "a kind that a worker can tell of itself")
+        check.check_size("lost_span_count", request.lost_span_count, check.MAX_SEQUENCE_ID)
         check.check_count("spans", request.spans, self._limits.max_batch)
         for number, span in enumerate(request.spans):
             span.rollout_id, span.attempt_id = request.rollout_id, request.attempt_id
@@ -163,7 +164,7 @@ class StoreService(StoreServiceServicer):
 
     async def UpdateAttempt(self, request: pb.UpdateAttemptRequest, context: Context) -> pb.UpdateAttemptResponse:
         check.check_mask("update_mask", request.update_mask, _ATTEMPT_FIELDS)
-        check.check_json("attempt.metadata_json", request.attempt.metadata_json)
+        check.check_json_object("attempt.metadata_json", request.attempt.metadata_json)
         check.check_time("attempt.last_heartbeat_time", request.attempt.last_heartbeat_time)
         if "status" in request.update_mask.paths:
             check.check_enum("attempt.status", request.attempt.status, AttemptStatus)
@@ -283,6 +284,7 @@ class StoreService(StoreServiceServicer):
             check.check_json(f"run.{name}", getattr(request.run, name))
         if "status" in request.update_mask.paths:
             check.check_enum("run.status", request.run.status, RunStatus)
+        check.check_enum_if_given("run.failure.kind", request.run.failure.kind, FailureKind)
 
         def update(tx: Transaction) -> pb.UpdateRunResponse:
             return pb.UpdateRunResponse(run=runs.update(tx, request))
@@ -300,7 +302,7 @@ class StoreService(StoreServiceServicer):
 
     async def UpdateWorker(self, request: pb.UpdateWorkerRequest, context: Context) -> pb.UpdateWorkerResponse:
         check.check_text("worker_id", request.worker_id)
-        check.check_json("heartbeat_stats_json", request.heartbeat_stats_json)
+        check.check_json_object("heartbeat_stats_json", request.heartbeat_stats_json)
         worker = await self._dispatcher.write(
             lambda tx: workers.heartbeat(tx, request.worker_id, request.heartbeat_stats_json)
         )

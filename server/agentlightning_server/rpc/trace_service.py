@@ -1,5 +1,6 @@
 """OpenTelemetry's TraceService: spans of any OpenTelemetry SDK, in any language, on the store's own port."""
 
+import logging
 from typing import Any
 
 from agentlightning.v1.span_pb2 import Span
@@ -16,6 +17,7 @@ from agentlightning_server.rpc.otlp import spans_of
 from agentlightning_server.rpc.validation import check_span
 from agentlightning_server.storage import attempts
 
+_log = logging.getLogger(__name__)
 ROLLOUT_HEADER = "x-agl-rollout-id"
 ATTEMPT_HEADER = "x-agl-attempt-id"
 
@@ -31,6 +33,7 @@ class TraceService(TraceServiceServicer):
         metadata = dict(context.invocation_metadata() or ())
         refusals: list[str] = []
         good = []
+        number = sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)
         for resource_spans in request.resource_spans:
             for span in spans_of(resource_spans):
                 span.rollout_id = span.rollout_id or metadata.get(ROLLOUT_HEADER, "")
@@ -47,6 +50,8 @@ class TraceService(TraceServiceServicer):
                 refusals.append(_refusal(span, result.error_message))
         if not refusals:
             return ExportTraceServiceResponse()
+        # Most exporters keep the answer to themselves.
+        _log.warning("%d of %d spans of an export are not stored: %s", len(refusals), number, refusals[0])
         return ExportTraceServiceResponse(
             partial_success=ExportTracePartialSuccess(
                 rejected_spans=len(refusals), error_message="; ".join(refusals[:5])

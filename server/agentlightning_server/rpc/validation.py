@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from agentlightning.v1.attempt_pb2 import AttemptStatus, FailureKind
-from agentlightning.v1.resources_pb2 import Resources
+from agentlightning.v1.resources_pb2 import Resources, TemplateEngine
 from agentlightning.v1.rollout_pb2 import RetryPolicy, Rollout, RolloutConfig, RolloutMode
-from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
+from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span, SpanKind, SpanStatusCode
 from agentlightning.v1.store_service_pb2 import AttemptRef
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -65,9 +65,16 @@ def check_json(field: str, text: str, *, required: bool = False) -> None:
         raise FieldInvalidError(field, text, "JSON text, without NaN or Infinity") from None
 
 
+def check_json_object(field: str, text: str) -> None:
+    """Refuse text that is not a JSON object; nothing is fine."""
+    check_json(field, text)
+    if text and not text.lstrip().startswith("{"):
+        raise FieldInvalidError(field, text, "a JSON object")
+
+
 def check_file_name(field: str, name: str) -> None:
     """Refuse what would lie in another folder, or could not be typed."""
-    plain = name.isprintable() and not name.startswith(".") and not {"/", "\\"} & set(name)
+    plain = name.isprintable() and name == name.strip() and not name.startswith(".") and not {"/", "\\"} & set(name)
     if not plain or len(name.encode()) > _LONGEST_FILE_NAME:
         expected = f"a file name without a folder, without a dot in front, of at most {_LONGEST_FILE_NAME} bytes"
         raise FieldInvalidError(field, name, expected)
@@ -85,7 +92,7 @@ def check_mask(field: str, mask: FieldMask, allowed: Iterable[str]) -> None:
 def check_rollout(field: str, rollout: Rollout) -> None:
     """Refuse a rollout that could not be given to an agent."""
     check_json(f"{field}.input_json", rollout.input_json, required=True)
-    check_json(f"{field}.metadata_json", rollout.metadata_json)
+    check_json_object(f"{field}.metadata_json", rollout.metadata_json)
     _check_config(f"{field}.config", rollout.config)
     check_enum_if_given(f"{field}.mode", rollout.mode, RolloutMode)
     if rollout.resources_version < 0:
@@ -103,8 +110,10 @@ def check_resources(field: str, resources: Resources) -> None:
         match resource.WhichOneof("kind"):
             case None:
                 raise FieldInvalidError(at, name, "a prompt_template, an llm or custom_json")
+            case "prompt_template":
+                check_enum_if_given(f"{at}.prompt_template.engine", resource.prompt_template.engine, TemplateEngine)
             case "llm":
-                check_json(f"{at}.llm.sampling_parameters_json", resource.llm.sampling_parameters_json)
+                check_json_object(f"{at}.llm.sampling_parameters_json", resource.llm.sampling_parameters_json)
             case "custom_json":
                 check_json(f"{at}.custom_json", resource.custom_json, required=True)
 
@@ -116,6 +125,8 @@ def check_span(span: Span, at: str = "") -> None:
     if not (len(span.trace_id) == 32 and _HEX.fullmatch(span.trace_id)):
         raise FieldInvalidError(f"{at}trace_id", span.trace_id, "32 lowercase hex digits")
     check_size(f"{at}sequence_id", span.sequence_id, MAX_SEQUENCE_ID)
+    check_enum_if_given(f"{at}kind", span.kind, SpanKind)
+    check_enum_if_given(f"{at}status.code", span.status.code, SpanStatusCode)
     check_time(f"{at}start_time", span.start_time)
     check_time(f"{at}end_time", span.end_time)
     for field, attributes in _attributes_of(span):

@@ -67,7 +67,7 @@ def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int 
     if (rollout := tx.one("rollout", rollout_id=rollout_id)) is None:
         raise rollout_not_found(rollout_id)
     if rollout["latest_attempt_id"] is not None:
-        _supersede(tx, find(tx, rollout_id, "latest"))
+        _supersede(tx, find(tx, rollout_id, rollout["latest_attempt_id"]))
     attempt_id = "at-" + secrets.token_hex(8)
     revision = tx.next_revision()
     count = tx.one("start_rollout_attempt", rollout_id=rollout_id, attempt_id=attempt_id, revision=revision)
@@ -230,7 +230,7 @@ def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
     rollout = tx.one("rollout", rollout_id=asked.rollout_id)
     if rollout is not None and rollout["latest_attempt_id"] is None:
         raise no_attempts(asked.rollout_id)
-    pair = find(tx, asked.rollout_id, asked.attempt_id)
+    pair = find(tx, asked.rollout_id, asked.attempt_id, or_latest=True)
     paths = set(request.update_mask.paths)
     attempt_id = pair.attempt["attempt_id"]
     tx.run(

@@ -16,6 +16,9 @@ from agentlightning_server.storage.writer import run_on_thread
 _UNFINISHED = ".unfinished"
 
 
+_COMPANIONS = ("-wal", "-shm", "-journal", ".lock")
+
+
 class Backups:
     """Copies of one database into its folder, one at a time: whoever asks during another waits for its end.
 
@@ -85,8 +88,10 @@ class Backups:
         return f"{self._database.stem}-{when}.db"
 
     def _check_free(self, target: Path) -> None:
-        of_the_database = {self._database.name + suffix for suffix in ("", "-wal", "-shm", "-journal", ".lock")}
-        if target.name in of_the_database or os.path.lexists(target):
+        if target.name.endswith(_COMPANIONS):
+            expected = f"a name that does not end in {', '.join(_COMPANIONS)}: such a file belongs to a database"
+            raise FieldInvalidError("file_name", target.name, expected)
+        if target.name == self._database.name or os.path.lexists(target):
             raise _taken(target)
 
 

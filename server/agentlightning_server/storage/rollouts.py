@@ -84,7 +84,7 @@ def update(tx: Transaction, request: UpdateRolloutRequest) -> Rollout:
             "update_rollout_fields", rollout_id=asked.rollout_id, revision=tx.next_revision(), **input_columns(changed)
         )
         if changed.HasField("latest_attempt"):
-            verdicts.announce_deadline(tx, verdicts.find(tx, asked.rollout_id, "latest"))
+            verdicts.announce_deadline(tx, verdicts.find(tx, asked.rollout_id, changed.latest_attempt.attempt_id))
     if "status" in paths:
         attempts.set_rollout_status(tx, asked.rollout_id, rollout_status(asked.status))
     return get(tx, asked.rollout_id)

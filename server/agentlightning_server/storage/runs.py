@@ -61,6 +61,8 @@ def update(tx: Transaction, request: UpdateRunRequest) -> Run:
     request.update_mask.MergeMessage(request.run, run, replace_message_field=True, replace_repeated_field=True)
     if "status" in request.update_mask.paths:
         run.ClearField("end_time")
+        if run.status != RunStatus.RUN_STATUS_FAILED and "failure" not in request.update_mask.paths:
+            run.ClearField("failure")
         if run.status != RunStatus.RUN_STATUS_RUNNING:
             run.end_time.CopyFrom(timestamp(max(tx.now, micros(run.create_time))))
     run.revision = tx.next_revision()

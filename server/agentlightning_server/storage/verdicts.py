@@ -30,15 +30,17 @@ class Pair:
     """What the rules look at."""
 
 
-def find(tx: Reading, rollout_id: str, attempt_id: str) -> Pair:
-    """The rows of an attempt; `latest` names the rollout's latest one.
+def find(tx: Reading, rollout_id: str, attempt_id: str, *, or_latest: bool = False) -> Pair:
+    """The rows of an attempt; for who may say so, `latest` names the rollout's latest one.
+
+    No worker may: that it knows the attempt's id is what proves that the work is its.
 
     Raises:
         StoreError: There is no such rollout or attempt.
     """
     if (rollout := tx.one("rollout", rollout_id=rollout_id)) is None:
         raise rollout_not_found(rollout_id)
-    if attempt_id == "latest":
+    if or_latest and attempt_id == "latest":
         attempt_id = rollout["latest_attempt_id"] or attempt_id
     if (attempt := tx.one("attempt", rollout_id=rollout_id, attempt_id=attempt_id)) is None:
         raise attempt_not_found(rollout_id, attempt_id)

@@ -48,14 +48,16 @@ def test_a_client_is_pickled_as_its_address(store_address: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-async def test_a_client_starts_afresh_after_a_fork(store: agl.LightningStoreClient) -> None:
+async def test_a_process_forked_from_one_that_talked_to_a_store_is_refused_in_words(
+    store: agl.LightningStoreClient,
+) -> None:
     await store.statistics()
     child = os.fork()
     if child == 0:
         try:
-            from agentlightning.store.connection import is_in_use
-
-            os._exit(1 if is_in_use() else 0)
+            asyncio.new_event_loop().run_until_complete(store.statistics())
+        except agl.StoreError as error:
+            os._exit(0 if "spawning" in str(error) else 1)
         finally:
             os._exit(2)
     _, status = await asyncio.to_thread(os.waitpid, child, 0)

@@ -92,3 +92,29 @@ async def test_a_value_that_cannot_be_is_refused_by_name(
 async def test_a_worker_says_something_or_nothing_but_not_none(store: agl.LightningStoreClient) -> None:
     with pytest.raises(TypeError, match="heartbeat_stats is None"):
         await store.update_worker("w", heartbeat_stats=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["cancel_rollouts", "wait_for_rollouts", "delete_rollouts", "query_rollouts"])
+async def test_one_id_is_no_list_of_its_letters(store: agl.LightningStoreClient, method: str) -> None:
+    with pytest.raises(agl.InvalidRequestError, match=r"expected a list: \['ro-5f0c2b7a91de'\]"):
+        await getattr(store, method)("ro-5f0c2b7a91de")
+
+
+async def test_metadata_that_is_no_dict_is_refused_before_anybody_has_to_read_it(
+    store: agl.LightningStoreClient,
+) -> None:
+    started = await store.start_rollout(1)
+    with pytest.raises(agl.InvalidRequestError, match="metadata is"):
+        await store.update_attempt(started.rollout_id, "latest", metadata=[1])  # type: ignore[arg-type]
+    assert isinstance(await store.get_rollout_by_id(started.rollout_id), agl.AttemptedRollout)
+
+
+async def test_no_id_names_no_resources(store: agl.LightningStoreClient) -> None:
+    await store.add_resources({"prompt": "Hi"})
+    assert await store.get_resources_by_id("") is None
+
+
+@pytest.mark.parametrize(("kind", "typo"), [(agl.RolloutConfig, "max_retries"), (agl.RetryPolicy, "initial_backoff")])
+def test_a_setting_that_there_is_not_is_refused_by_name(kind: type, typo: str) -> None:
+    with pytest.raises(ValueError, match=typo):
+        kind(**{"kind": "agent"} if kind is agl.RetryPolicy else {}, **{typo: 3})

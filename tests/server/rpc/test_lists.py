@@ -19,6 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 OR = pb.FilterLogic.FILTER_LOGIC_OR
 SUCCEEDED = pb.CompleteAttemptRequest.Succeeded()
 LARGE = '"' + "é" * 400_000 + '"'  # 800 kB on the wire: two of them fit a page, three do not
+LARGE_OBJECT = f'{{"x": {LARGE}}}'
 
 
 def ids(answer: Any) -> list[str]:
@@ -216,7 +217,7 @@ async def large_attempts(server: Any) -> pb.ListAttemptsRequest:
     [rollout] = await server.enqueue("1")
     for _ in range(3):
         await server.stub.StartAttempt(pb.StartAttemptRequest(rollout_id=rollout.rollout_id))
-        attempt = Attempt(rollout_id=rollout.rollout_id, attempt_id="latest", metadata_json=LARGE)
+        attempt = Attempt(rollout_id=rollout.rollout_id, attempt_id="latest", metadata_json=LARGE_OBJECT)
         mask = {"paths": ["metadata_json"]}
         await server.stub.UpdateAttempt(pb.UpdateAttemptRequest(attempt=attempt, update_mask=mask))
     return pb.ListAttemptsRequest(rollout_id=rollout.rollout_id)
@@ -245,7 +246,7 @@ async def large_runs(server: Any) -> pb.ListRunsRequest:
 
 async def large_workers(server: Any) -> pb.ListWorkersRequest:
     for number in range(3):
-        request = pb.UpdateWorkerRequest(worker_id=f"w-{number}", heartbeat_stats_json=LARGE)
+        request = pb.UpdateWorkerRequest(worker_id=f"w-{number}", heartbeat_stats_json=LARGE_OBJECT)
         await server.stub.UpdateWorker(request)
     return pb.ListWorkersRequest()
 

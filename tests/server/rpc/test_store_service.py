@@ -10,7 +10,7 @@ from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import Attempt, AttemptStatus, Failure, FailureKind
 from agentlightning.v1.resources_pb2 import PromptTemplate, Resource, Resources
 from agentlightning.v1.rollout_pb2 import RetryPolicy, Rollout, RolloutConfig, RolloutStatus
-from agentlightning.v1.run_pb2 import Run
+from agentlightning.v1.run_pb2 import Run, RunStatus
 from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
 from agentlightning_server.clock import SECOND
 from google.protobuf.duration_pb2 import Duration
@@ -331,6 +331,24 @@ def enqueue(*policies: RetryPolicy, max_attempts: int = 3) -> pb.EnqueueRollouts
             "rollouts[0].config.retry_policies[0].kind",
         ),
         ("EnqueueRollouts", enqueue(AGENT, AGENT), "rollouts[0].config.retry_policies[0].kind"),
+        (
+            "EnqueueRollouts",
+            pb.EnqueueRolloutsRequest(rollouts=[Rollout(input_json="1", metadata_json="5")]),
+            "rollouts[0].metadata_json",
+        ),
+        ("UpdateWorker", pb.UpdateWorkerRequest(worker_id="w", heartbeat_stats_json="[]"), "heartbeat_stats_json"),
+        (
+            "AddResources",
+            pb.AddResourcesRequest(resources={"resources": [{"name": "m", "llm": {"sampling_parameters_json": "5"}}]}),
+            "resources.resources[0].llm.sampling_parameters_json",
+        ),
+        (
+            "AddResources",
+            pb.AddResourcesRequest(resources={"resources": [{"name": "p", "prompt_template": {"engine": 99}}]}),
+            "resources.resources[0].prompt_template.engine",
+        ),
+        ("CompleteAttempt", pb.CompleteAttemptRequest(succeeded={}, lost_span_count=-1), "lost_span_count"),
+        ("BackupDatabase", pb.BackupDatabaseRequest(file_name="monday.db-journal"), "file_name"),
         ("EnqueueRollouts", enqueue(AGENT, max_attempts=1), "rollouts[0].config.max_attempts"),
         (
             "EnqueueRollouts",
@@ -512,3 +530,26 @@ async def test_a_worker_is_told_to_heartbeat_before_its_silence_counts(server: A
     await server.enqueue()
     silence, lease = [await server.dequeue() for _ in range(2)]
     assert (silence.heartbeat_interval.seconds, lease.heartbeat_interval.seconds) == (10, 20)
+
+
+async def test_no_worker_holds_an_attempt_whose_id_it_does_not_know(server: Any) -> None:
+    [rollout] = await server.enqueue()
+    held = await server.dequeue()
+    ids = {"rollout_id": rollout.rollout_id, "attempt_id": "latest"}
+    heartbeat = await server.stub.HeartbeatAttempts(pb.HeartbeatAttemptsRequest(attempts=[pb.AttemptRef(**ids)]))
+    release = await server.stub.ReleaseAttempts(pb.ReleaseAttemptsRequest(attempts=[pb.AttemptRef(**ids)]))
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await server.stub.CompleteAttempt(pb.CompleteAttemptRequest(**ids, succeeded=SUCCEEDED))
+    assert details_of(refusal.value)["ErrorInfo"].reason == "ATTEMPT_NOT_FOUND"
+    assert ([result.held for result in heartbeat.results], list(release.released_attempt_ids)) == ([False], [])
+    assert (await server.get(rollout.rollout_id)).latest_attempt == held.attempt
+
+
+async def test_a_run_that_goes_on_has_not_failed(server: Any) -> None:
+    run = (await server.stub.CreateRun(pb.CreateRunRequest())).run
+    failed = Run(run_id=run.run_id, status=RunStatus.RUN_STATUS_FAILED, failure=Failure(message="no money"))
+    mask = FieldMask(paths=["status", "failure"])
+    assert (await server.stub.UpdateRun(pb.UpdateRunRequest(run=failed, update_mask=mask))).run.HasField("failure")
+    again = Run(run_id=run.run_id, status=RunStatus.RUN_STATUS_RUNNING)
+    request = pb.UpdateRunRequest(run=again, update_mask=FieldMask(paths=["status"]))
+    assert not (await server.stub.UpdateRun(request)).run.HasField("failure")

@@ -162,13 +162,13 @@ class Calls:
 
     async def update_rollout(self) -> None:
         status = RolloutStatus.ValueType(self._chance.randint(1, 7))
-        rollout = Rollout(rollout_id=self._attempt["rollout_id"], status=status, metadata_json=str(self._number))
+        rollout = Rollout(rollout_id=self._attempt["rollout_id"], status=status, metadata_json=self._metadata)
         paths = self._chance.choice([["status"], ["metadata_json"], ["status", "metadata_json"]])
         await self._stub.UpdateRollout(pb.UpdateRolloutRequest(rollout=rollout, update_mask=FieldMask(paths=paths)))
 
     async def update_attempt(self) -> None:
         status = AttemptStatus.ValueType(self._chance.randint(1, 7))
-        attempt = Attempt(**self._attempt, status=status, worker_id=self._worker, metadata_json=str(self._number))
+        attempt = Attempt(**self._attempt, status=status, worker_id=self._worker, metadata_json=self._metadata)
         paths = self._chance.choice([["status"], ["worker_id"], ["metadata_json"], ["status", "worker_id"]])
         await self._stub.UpdateAttempt(pb.UpdateAttemptRequest(attempt=attempt, update_mask=FieldMask(paths=paths)))
 
@@ -223,6 +223,10 @@ class Calls:
     @property
     def _number(self) -> int:
         return self._chance.getrandbits(20)
+
+    @property
+    def _metadata(self) -> str:
+        return f'{{"number": {self._number}}}'
 
 
 @pytest.mark.parametrize("seed", range(3))
