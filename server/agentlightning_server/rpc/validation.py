@@ -58,7 +58,7 @@ def check_json(field: str, text: str, *, required: bool = False) -> None:
     if not text and not required:
         return
     try:
-        json.loads(text, parse_constant=_no_constant)
+        json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise FieldInvalidError(field, text, "JSON text that is not nested absurdly deep") from None
     except ValueError:
@@ -219,9 +219,9 @@ def _check_retry_policy(field: str, policy: RetryPolicy, max_attempts: int) -> N
         expected = f"2 or more, as {field} asks for another attempt"
         raise FieldInvalidError(f"{field.rpartition('.')[0]}.max_attempts", max_attempts or 1, expected)
     check_size(f"{field}.max_retries", policy.max_retries, 1000)
-    for name in ("initial_backoff", "max_backoff"):
-        if policy.HasField(name):
-            positive(f"{field}.{name}", getattr(policy, name))
+    longest = positive(f"{field}.max_backoff", policy.max_backoff) if policy.HasField("max_backoff") else math.inf
+    if policy.HasField("initial_backoff") and positive(f"{field}.initial_backoff", policy.initial_backoff) > longest:
+        raise FieldInvalidError(f"{field}.max_backoff", f"{longest:g}s", "initial_backoff or more")
     if policy.backoff_multiplier and not 1 <= policy.backoff_multiplier <= 10:
         raise FieldInvalidError(f"{field}.backoff_multiplier", policy.backoff_multiplier, "1 to 10")
 
@@ -247,6 +247,12 @@ def _bad_number(value: AttributeValue) -> float | None:
         case _:
             return None
     return next((number for number in map(_bad_number, nested) if number is not None), None)
+
+
+def _finite(number: str) -> float:
+    if math.isinf(value := float(number)):  # 1e999 is JSON, and infinite to whoever reads it
+        raise ValueError(number)
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

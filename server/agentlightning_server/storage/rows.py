@@ -206,11 +206,13 @@ def _retry_policies(row: sqlite3.Row) -> Iterable[ProtoRetryPolicy]:
 
 
 def _retry_policy(policy: ProtoRetryPolicy) -> RetryPolicy:
+    initial = micros(policy.initial_backoff)
+    longest = micros(policy.max_backoff) if policy.HasField("max_backoff") else max(DEFAULT_MAX_BACKOFF, initial)
     return RetryPolicy(
         max_retries=policy.max_retries if policy.HasField("max_retries") else None,
-        initial_backoff=micros(policy.initial_backoff),
+        initial_backoff=initial,
         backoff_multiplier=policy.backoff_multiplier or DEFAULT_BACKOFF_MULTIPLIER,
-        max_backoff=micros(policy.max_backoff) if policy.HasField("max_backoff") else DEFAULT_MAX_BACKOFF,
+        max_backoff=longest,
     )
 
 

@@ -52,7 +52,7 @@ async def test_json_is_kept_to_the_byte(server: Any) -> None:
     assert (await server.get(rollout.rollout_id)).input_json == text
 
 
-@pytest.mark.parametrize("text", ["", "{bad", "NaN", '{"a": Infinity}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{bad", "NaN", "1e999", '{"a": Infinity}', "[" * 100_000])
 async def test_what_is_not_json_is_refused_by_field_and_enqueues_nothing(server: Any, text: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await server.enqueue("1", text)
@@ -331,6 +331,17 @@ def enqueue(*policies: RetryPolicy, max_attempts: int = 3) -> pb.EnqueueRollouts
             "rollouts[0].config.retry_policies[0].kind",
         ),
         ("EnqueueRollouts", enqueue(AGENT, AGENT), "rollouts[0].config.retry_policies[0].kind"),
+        (
+            "EnqueueRollouts",
+            enqueue(
+                RetryPolicy(
+                    kind=FailureKind.FAILURE_KIND_AGENT,
+                    initial_backoff=Duration(seconds=10),
+                    max_backoff=Duration(seconds=1),
+                )
+            ),
+            "rollouts[0].config.retry_policies[0].max_backoff",
+        ),
         (
             "EnqueueRollouts",
             pb.EnqueueRolloutsRequest(rollouts=[Rollout(input_json="1", metadata_json="5")]),
