@@ -24,7 +24,7 @@ test-python: .venv/dev  ## The tests alone
 	$(BIN)/python -m pytest
 
 faults: .venv/dev  ## The fault tests at length, with their counts
-	FAULTS=long $(BIN)/python -m pytest tests/faults
+	AGL_TEST_LENGTH=long $(BIN)/python -m pytest tests/faults
 
 lint: .venv/dev  ## ruff: lint and format
 	$(BIN)/ruff check .

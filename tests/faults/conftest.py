@@ -1,4 +1,4 @@
-"""Servers and other processes of the tests' own, and how far each test goes: `FAULTS=long` is `make faults`."""
+"""Servers and other processes of the tests' own, and how far tests go: `make faults` sets AGL_TEST_LENGTH=long."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ import pytest
 
 BOUND = 10.0
 """Seconds after which a process that does not do what is waited for is taken as hanging, and killed."""
-IS_LONG = os.environ.get("FAULTS") == "long"
+IS_LONG = os.environ.get("AGL_TEST_LENGTH") == "long"
 MIB = 1 << 20
 TOLD = pytest.StashKey[list[str]]()
 UNSOUND = {
