@@ -261,7 +261,7 @@ class LightningStoreClient(LightningStore):
     ) -> Attempt:
         changes = _given(
             status=(status, convert.attempt_status_to_proto),
-            worker_id=(worker_id, lambda value: value or ""),
+            worker_id=(worker_id, _worker_id),
             last_heartbeat_time=(last_heartbeat_time, _heartbeat_time),
             metadata_json=(metadata, _metadata_json),
         )
@@ -743,6 +743,12 @@ def _metadata_json(metadata: dict[str, Any] | None) -> str:
 
 def _new_id() -> str:
     return uuid.uuid4().hex
+
+
+def _worker_id(value: str) -> str:
+    if value is None:
+        raise convert.invalid("worker_id", value, "a worker's id, or '' for nobody")
+    return value
 
 
 def _heartbeat_time(value: float) -> Any:

@@ -220,3 +220,10 @@ async def test_a_rollout_that_ends_has_an_end_and_a_reopened_one_none(store: agl
     assert ended.end_time is not None
     assert ended.end_time > ended.start_time
     assert (await store.update_rollout(rollout.rollout_id, status="requeuing")).end_time is None
+
+
+@pytest.mark.parametrize("field", ["worker_id", "status", "last_heartbeat_time"])
+async def test_what_cannot_be_none_is_refused_by_name(store: agl.LightningStoreClient, field: str) -> None:
+    started = await store.start_rollout(1)
+    with pytest.raises(agl.InvalidRequestError, match=f"{field} is None"):
+        await store.update_attempt(started.rollout_id, "latest", **{field: None})
