@@ -20,11 +20,12 @@ _STATUS_OF_FAILURE = {
     FailureKind.UNRESPONSIVE: AttemptStatus.UNRESPONSIVE,
     FailureKind.CANCELLED: AttemptStatus.CANCELLED,
 }
-_FAILURE_OF_STATUS = {
+FAILURE_OF_STATUS = {
     AttemptStatus.FAILED: FailureKind.AGENT,
     AttemptStatus.TIMEOUT: FailureKind.TIMEOUT,
     AttemptStatus.UNRESPONSIVE: FailureKind.UNRESPONSIVE,
 }
+"""Who is to blame for an attempt that ended so and was not lost to the infrastructure."""
 _ROLLOUT_OF_ATTEMPT = {
     AttemptStatus.PREPARING: RolloutStatus.PREPARING,
     AttemptStatus.RUNNING: RolloutStatus.RUNNING,
@@ -178,7 +179,7 @@ def _ended(now: Situation, status: AttemptStatus) -> Verdict:
         return verdict
     if status in _ROLLOUT_OF_ATTEMPT:
         return replace(verdict, rollout=_ROLLOUT_OF_ATTEMPT[status])
-    kind = _FAILURE_OF_STATUS[status]
+    kind = FAILURE_OF_STATUS[status]
     policy, failures = now.retry.policies.get(kind), now.failures.get(kind, 0)
     counted = now.sequence_id - now.redeliveries - now.releases
     again = counted < now.retry.max_attempts and (

@@ -257,21 +257,24 @@ def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
 
 def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Result]:
     """Store spans, each on its own: one that cannot be placed is rejected alone. New ones are signs of life."""
-    results = []
-    heard_of: dict[tuple[str, str], Pair] = {}
-    for span in new:
+    results: list[AddSpansResponse.Result] = []
+    pairs: dict[tuple[str, str], Pair] = {}
+    placed: dict[int, Span] = {}
+    for number, span in enumerate(new):
         ids = span.rollout_id, span.attempt_id
+        results.append(AddSpansResponse.Result())
         try:
-            pair = heard_of.get(ids) or find(tx, *ids)
+            pairs[ids] = pairs.get(ids) or find(tx, *ids)
         except StoreError as error:
-            results.append(spans.rejected(error))
-            continue
-        results += spans.add_all(tx, [span])
-        if not results[-1].duplicate:
-            heard_of[ids] = pair
-    for pair in heard_of.values():
-        apply(tx, pair, rules.on_span(pair.now))
-        touch(tx, pair.attempt["attempt_id"])
+            results[number] = spans.rejected(error)
+        else:
+            placed[number] = span
+    for number, result in zip(placed, spans.add_all(tx, placed.values()), strict=True):
+        results[number] = result
+    fresh = [span for number, span in placed.items() if not results[number].duplicate]
+    for ids in dict.fromkeys((span.rollout_id, span.attempt_id) for span in fresh):
+        apply(tx, pairs[ids], rules.on_span(pairs[ids].now))
+        touch(tx, ids[1])
     return results
 
 

@@ -18,10 +18,10 @@ from agentlightning.v1.error_reason_pb2 import ErrorReason
 from google.protobuf.message import Message
 
 from agentlightning_server.errors import FieldInvalidError, StoreError
+from agentlightning_server.storage.fitting import MAX_BYTES
 from agentlightning_server.storage.transaction import Reading
 
 DEFAULT_PAGE = 100
-_MAX_PAGE_BYTES = 2 << 20
 _SEAL_BYTES = 8
 
 M = TypeVar("M", bound=Message)
@@ -137,7 +137,7 @@ class Query(Generic[M]):
             for row in rows:
                 item = self._listing.message(row)
                 bytes_in_all += item.ByteSize()
-                if items and (len(items) == size or bytes_in_all > _MAX_PAGE_BYTES):
+                if items and (len(items) == size or bytes_in_all > MAX_BYTES):
                     return Page(items, self._token(key), total)
                 items.append(item)
                 key = row[-2:]

@@ -13,12 +13,6 @@ from agentlightning_server.storage import workers
 from agentlightning_server.storage.rows import failure_kind, proto_failure_kind, situation
 from agentlightning_server.storage.transaction import LostAttempt, Reading, Transaction
 
-_FAILURE_OF_STATUS = {
-    AttemptStatus.FAILED: FailureKind.AGENT,
-    AttemptStatus.TIMEOUT: FailureKind.TIMEOUT,
-    AttemptStatus.UNRESPONSIVE: FailureKind.UNRESPONSIVE,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -178,4 +172,4 @@ def cancelled(why: str) -> Failure:
 
 def _earlier_failures(tx: Reading, attempt: sqlite3.Row) -> dict[FailureKind, int]:
     rows = tx.all("earlier_failures", rollout_id=attempt["rollout_id"], sequence_id=attempt["sequence_id"])
-    return {_FAILURE_OF_STATUS[AttemptStatus(row["status"])]: row["count"] for row in rows}
+    return {rules.FAILURE_OF_STATUS[AttemptStatus(row["status"])]: row["count"] for row in rows}
