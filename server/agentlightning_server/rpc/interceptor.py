@@ -76,8 +76,6 @@ def _surround_stream(
 
 
 async def _refuse(method: str, begun: float, context: Context, error: Exception) -> None:
-    if isinstance(error, NotImplementedError):
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served by this server yet")
     refusal = error if isinstance(error, StoreError) else bug()
     if refusal is not error:
         _log.error('"%s" failed: %s', method, refusal, exc_info=error)
