@@ -84,7 +84,7 @@ class Worker(google.protobuf.message.Message):
 
     @property
     def last_busy_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it last held a live attempt."""
+        """When it was last given a live attempt."""
 
     @property
     def last_idle_time(self) -> google.protobuf.timestamp_pb2.Timestamp:

@@ -132,8 +132,7 @@ def on_update_rollout(now: Situation, status: RolloutStatus) -> Verdict:
     """An administrator says where the rollout stands; a live attempt ends unless the rollout is said to be at work."""
     if status is now.rollout:
         return _unchanged(now)
-    at_work = status in (RolloutStatus.PREPARING, RolloutStatus.RUNNING)
-    return replace(_unchanged(now) if at_work else on_superseded(now), rollout=status)
+    return replace(_unchanged(now) if status.is_at_work else on_superseded(now), rollout=status)
 
 
 def is_held(now: Situation) -> bool:

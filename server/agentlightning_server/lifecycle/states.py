@@ -26,6 +26,11 @@ class RolloutStatus(StrEnum):
         """Whether it waits in its queue."""
         return self in (RolloutStatus.QUEUING, RolloutStatus.REQUEUING)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a worker holds it."""
+        return self in (RolloutStatus.PREPARING, RolloutStatus.RUNNING)
+
 
 class AttemptStatus(StrEnum):
     """Where an attempt stands."""

@@ -1,4 +1,4 @@
-"""What surrounds every call: refusals become statuses, bugs are logged with an id, and each call leaves a line."""
+"""What surrounds every call: refusals become statuses, bugs are logged with an id, and each call can leave a line."""
 
 import logging
 import time
@@ -21,27 +21,29 @@ Context = Any
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Surrounds every call of ours; none streams to the server alone."""
 
+    def __init__(self) -> None:
+        self._surrounded: dict[str, Any] = {}
+
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
     ) -> Any:
-        """Surround the handler of a call."""
+        """Surround the handler of a call, once for each method that there is."""
+        if (known := self._surrounded.get(details.method)) is not None:
+            return known
         handler = await continuation(details)
-        method = details.method.rpartition("/")[2]
         if handler is None or details.method.startswith("/grpc."):
             return handler
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                _surround_call(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
-        if handler.unary_stream:
-            surrounded = _surround_stream(method, handler.unary_stream)
-            return grpc.unary_stream_rpc_method_handler(
-                surrounded, handler.request_deserializer, handler.response_serializer
-            )
-        surrounded = _surround_call(method, handler.stream_stream)
-        return grpc.stream_stream_rpc_method_handler(
-            surrounded, handler.request_deserializer, handler.response_serializer
-        )
+        self._surrounded[details.method] = surrounded = _surround(details.method.rpartition("/")[2], handler)
+        return surrounded
+
+
+def _surround(method: str, handler: Any) -> Any:
+    as_it_was = handler.request_deserializer, handler.response_serializer
+    if handler.unary_unary:
+        return grpc.unary_unary_rpc_method_handler(_surround_call(method, handler.unary_unary), *as_it_was)
+    if handler.unary_stream:
+        return grpc.unary_stream_rpc_method_handler(_surround_stream(method, handler.unary_stream), *as_it_was)
+    return grpc.stream_stream_rpc_method_handler(_surround_call(method, handler.stream_stream), *as_it_was)
 
 
 def _surround_call(method: str, call: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Any]:
@@ -53,7 +55,7 @@ def _surround_call(method: str, call: Callable[[Any, Context], Awaitable[Any]]) 
             answer = await call(request, context)
         except Exception as error:
             await _refuse(method, begun, context, error)
-        _access.info('"%s" OK in %.1f ms', method, _milliseconds(begun))
+        _access.debug('"%s" OK in %.1f ms', method, _milliseconds(begun))
         return answer
 
     return surrounded
@@ -70,7 +72,7 @@ def _surround_stream(
                     yield answer
         except Exception as error:
             await _refuse(method, begun, context, error)
-        _access.info('"%s" OK in %.1f ms', method, _milliseconds(begun))
+        _access.debug('"%s" OK in %.1f ms', method, _milliseconds(begun))
 
     return surrounded
 

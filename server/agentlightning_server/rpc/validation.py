@@ -126,9 +126,11 @@ def check_span(span: Span, at: str = "") -> None:
         raise FieldInvalidError(f"{at}trace_id", span.trace_id, "32 lowercase hex digits")
     check_size(f"{at}sequence_id", span.sequence_id, MAX_SEQUENCE_ID)
     check_enum_if_given(f"{at}kind", span.kind, SpanKind)
-    check_enum_if_given(f"{at}status.code", span.status.code, SpanStatusCode)
-    check_time(f"{at}start_time", span.start_time)
-    check_time(f"{at}end_time", span.end_time)
+    if span.HasField("status"):
+        check_enum_if_given(f"{at}status.code", span.status.code, SpanStatusCode)
+    for name in ("start_time", "end_time"):
+        if span.HasField(name):
+            check_time(f"{at}{name}", getattr(span, name))
     for field, attributes in _attributes_of(span):
         for attribute in attributes:
             if (value := _bad_number(attribute.value)) is not None:
@@ -137,7 +139,7 @@ def check_span(span: Span, at: str = "") -> None:
 
 def check_enum(field: str, value: int, enum: Any) -> None:
     """Refuse a number that the generated enum has no name for, and none given at all."""
-    if value not in enum.values() or value == 0:
+    if value not in enum.DESCRIPTOR.values_by_number or value == 0:
         raise FieldInvalidError(field, value, f"one of {', '.join(enum.keys()[1:])}")
 
 
@@ -232,8 +234,9 @@ def _attributes_of(span: Span) -> Iterator[tuple[str, Iterable[Attribute]]]:
         yield f"events[{number}].attributes", event.attributes
     for number, link in enumerate(span.links):
         yield f"links[{number}].attributes", link.attributes
-    yield "scope.attributes", span.scope.attributes
-    yield "resource.attributes", span.resource.attributes
+    for name in ("scope", "resource"):
+        if span.HasField(name):
+            yield f"{name}.attributes", getattr(span, name).attributes
 
 
 def _bad_number(value: AttributeValue) -> float | None:

@@ -41,9 +41,10 @@ from agentlightning_server.storage.rows import (
     proto_attempt_status,
     proto_failure_kind,
     rollout_message,
+    rollout_with_attempt_message,
     timestamp,
 )
-from agentlightning_server.storage.transaction import LostAttempt, Reading, Transaction
+from agentlightning_server.storage.transaction import LostAttempt, Reading, Row, Transaction
 from agentlightning_server.storage.verdicts import (
     Pair,
     announce_back_off,
@@ -56,6 +57,8 @@ from agentlightning_server.storage.verdicts import (
     end_back_off,
     find,
     note_lost,
+    pair_of,
+    set_columns,
     settled,
 )
 
@@ -63,30 +66,48 @@ _RELEASED = cancelled("released before it began")
 
 
 def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int | None) -> Assignment:
-    """Make the next attempt of a rollout; whoever held the one before has lost it."""
+    """Make the next attempt of a rollout, wherever it stands.
+
+    Raises:
+        StoreError: There is no such rollout.
+    """
     if (rollout := tx.one("rollout", rollout_id=rollout_id)) is None:
         raise rollout_not_found(rollout_id)
+    return begin(tx, rollout, worker_id, lease_duration)
+
+
+def begin(tx: Transaction, rollout: Row, worker_id: str, lease_duration: int | None) -> Assignment:
+    """Make the next attempt of a rollout; whoever held the one before has lost it."""
+    ids = {"rollout_id": rollout["rollout_id"], "attempt_id": "at-" + secrets.token_hex(8)}
     if rollout["latest_attempt_id"] is not None:
-        _supersede(tx, find(tx, rollout_id, rollout["latest_attempt_id"]))
-    attempt_id = "at-" + secrets.token_hex(8)
+        _supersede(tx, find(tx, ids["rollout_id"], rollout["latest_attempt_id"]))
+    reopened = dict.fromkeys(("available_time", "final_reward", "end_time", "end_revision"))
+    if any(rollout[column] is not None for column in reopened):
+        rollout = set_columns(tx, "reopen_rollout", rollout, **reopened)
     revision = tx.next_revision()
-    count = tx.one("start_rollout_attempt", rollout_id=rollout_id, attempt_id=attempt_id, revision=revision)
-    assert count is not None
-    tx.run(
+    started = set_columns(
+        tx,
+        "start_rollout_attempt",
+        rollout,
+        status=RolloutStatus.PREPARING.value,
+        attempt_count=rollout["attempt_count"] + 1,
+        latest_attempt_id=ids["attempt_id"],
+        revision=revision,
+    )
+    attempt = tx.one(
         "insert_attempt",
-        attempt_id=attempt_id,
-        rollout_id=rollout_id,
-        sequence_id=count[0],
+        **ids,
+        sequence_id=started["attempt_count"],
         worker_id=worker_id,
         now=tx.now,
         lease_duration=lease_duration,
         revision=revision,
     )
-    tx.run("count_attempts", count=1)
+    assert attempt is not None
     tx.notices.events["started"] += 1
-    pair = find(tx, rollout_id, attempt_id)
+    pair = pair_of(tx, started, attempt)
     announce_deadline(tx, pair)
-    workers.follow_attempt(tx, worker_id, rollout_id, attempt_id, AttemptStatus.PREPARING)
+    workers.follow_attempt(tx, worker_id, **ids, status=AttemptStatus.PREPARING)
     return assignment(tx, pair)
 
 
@@ -94,10 +115,11 @@ def assignment(tx: Reading, pair: Pair) -> Assignment:
     """A leased attempt as its worker is told of it."""
     last = tx.one("last_sequence", rollout_id=pair.rollout["rollout_id"])
     lease = pair.attempt["lease_duration"]
+    attempt = attempt_message(pair.attempt)
     return Assignment(
-        rollout=rollout_message(pair.rollout),
-        attempt=attempt_message(pair.attempt),
-        next_sequence_id=1 if last is None else last[0] + 1,
+        rollout=rollout_message(pair.rollout, attempt),
+        attempt=attempt,
+        next_sequence_id=1 if last is None else last["last_sequence_id"] + 1,
         heartbeat_interval=None if lease is None else interval(lease, pair.rollout["unresponsive_timeout"]),
     )
 
@@ -132,7 +154,7 @@ def heartbeat(tx: Transaction, ref: AttemptRef) -> HeartbeatAttemptsResponse.Res
 def touch(tx: Transaction, attempt_id: str) -> int | None:
     """Note when an attempt was heard of, which extends the lease of a live one, and say until when."""
     row = tx.one("touch_attempt", attempt_id=attempt_id, now=tx.now)
-    expire_time: int | None = None if row is None else row[0]
+    expire_time: int | None = None if row is None else row["lease_expire_time"]
     return expire_time
 
 
@@ -165,13 +187,16 @@ def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
     verdict = None if _is_repeat(pair, failure) else _completed(pair, failure)
     # Also those of a repeat: an administrator may have said the same before, without them.
     spans.add_all(tx, request.spans)
-    if verdict is not None:
-        if request.lost_span_count:
-            tx.run("set_lost_span_count", attempt_id=request.attempt_id, lost_span_count=request.lost_span_count)
-        apply(tx, pair, verdict, failure, by_holder=True)
-    row = tx.one("rollout", rollout_id=request.rollout_id)
-    assert row is not None
-    return rollout_message(row)
+    if verdict is None:
+        row = tx.one("rollout_with_attempt", rollout_id=request.rollout_id)
+        assert row is not None
+        return rollout_with_attempt_message(row)
+    if request.lost_span_count:
+        tx.run("set_lost_span_count", attempt_id=request.attempt_id, lost_span_count=request.lost_span_count)
+    if request.lost_span_count or request.spans:  # among which there may be a reward
+        pair = find(tx, request.rollout_id, request.attempt_id)
+    rollout, attempt = apply(tx, pair, verdict, failure, by_holder=True)
+    return rollout_message(rollout, attempt_message(attempt))
 
 
 def expire(tx: Transaction, rollout_id: str, attempt_id: str) -> None:
@@ -269,7 +294,7 @@ def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Res
             results[number] = spans.rejected(error)
         else:
             placed[number] = span
-    for number, result in zip(placed, spans.add_all(tx, placed.values()), strict=True):
+    for number, result in zip(placed, spans.add_all(tx, list(placed.values())), strict=True):
         results[number] = result
     fresh = [span for number, span in placed.items() if not results[number].duplicate]
     for ids in dict.fromkeys((span.rollout_id, span.attempt_id) for span in fresh):

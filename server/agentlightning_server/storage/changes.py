@@ -3,7 +3,6 @@
 There is no log of events: everything that changes says at which revision it last did, and is found by that.
 """
 
-import sqlite3
 from collections.abc import Callable
 
 from agentlightning.v1.resources_pb2 import Resources
@@ -12,16 +11,16 @@ from agentlightning.v1.store_service_pb2 import WatchResponse
 
 from agentlightning_server.errors import revision_out_of_range
 from agentlightning_server.storage.fitting import fitting
-from agentlightning_server.storage.rows import rollout_message, worker_message
-from agentlightning_server.storage.transaction import Reading
+from agentlightning_server.storage.rows import rollout_with_attempt_message, worker_message
+from agentlightning_server.storage.transaction import Reading, Row
 
 Change = WatchResponse.Change
 
 _KEYS = 1000
-_CHANGES: dict[str, tuple[str, Callable[[sqlite3.Row], Change]]] = {
-    "rollout": ("changed_rollout", lambda row: Change(rollout=rollout_message(row))),
-    "resources": ("changed_resources", lambda row: Change(resources=Resources.FromString(row[0]))),
-    "run": ("changed_run", lambda row: Change(run=Run.FromString(row[0]))),
+_CHANGES: dict[str, tuple[str, Callable[[Row], Change]]] = {
+    "rollout": ("changed_rollout", lambda row: Change(rollout=rollout_with_attempt_message(row))),
+    "resources": ("changed_resources", lambda row: Change(resources=Resources.FromString(row["resources"]))),
+    "run": ("changed_run", lambda row: Change(run=Run.FromString(row["run"]))),
     "worker": ("changed_worker", lambda row: Change(worker=worker_message(row))),
     "tombstone": ("tombstone", lambda row: Change(deleted=WatchResponse.Tombstone(id=row["id"]))),
 }
@@ -66,19 +65,19 @@ def since(tx: Reading, after: int, begun: int, run_id: str, queue: str) -> tuple
     return WatchResponse(changes=changes, revision=reached), more
 
 
-def _store(tx: Reading) -> sqlite3.Row:
+def _store(tx: Reading) -> Row:
     store = tx.one("revisions")
     assert store is not None
     return store
 
 
-def _is_wanted(key: sqlite3.Row, begun: int, run_id: str, queue: str) -> bool:
+def _is_wanted(key: Row, begun: int, run_id: str, queue: str) -> bool:
     if key["kind"] == "tombstone" and key["revision"] <= begun:
         return False
     return (not run_id or key["run_id"] == run_id) and (not queue or key["queue"] == queue)
 
 
-def _read(tx: Reading, key: sqlite3.Row) -> Change:
+def _read(tx: Reading, key: Row) -> Change:
     query, message = _CHANGES[key["kind"]]
     row = tx.one(query, revision=key["revision"])
     assert row is not None

@@ -213,7 +213,6 @@ async def _connect(path: Path, pragmas: tuple[str, ...], mode: str = "rwc") -> a
     connection = aiosqlite.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
     try:
         await connection
-        connection.row_factory = sqlite3.Row
         for pragma in pragmas:
             await connection.execute_fetchall(pragma)
     except sqlite3.Error as error:

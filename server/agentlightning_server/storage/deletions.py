@@ -5,7 +5,6 @@ reopened. Of spans there may be any number: they follow in steps, and `deletions
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 from agentlightning.v1.run_pb2 import RunStatus
@@ -14,7 +13,7 @@ from agentlightning.v1.store_service_pb2 import DeleteRolloutsResponse
 from agentlightning_server.clock import SECOND
 from agentlightning_server.lifecycle.states import AttemptStatus
 from agentlightning_server.storage import workers
-from agentlightning_server.storage.transaction import Reading, Transaction
+from agentlightning_server.storage.transaction import Reading, Row, Transaction
 
 ROLLOUTS = 100
 ATTEMPTS = 500
@@ -39,7 +38,7 @@ def delete_named(
     answer = DeleteRolloutsResponse()
     first = rollout_ids[:ROLLOUTS]
     known = {row["rollout_id"]: row for row in tx.all("rollouts_to_delete", rollout_ids=json.dumps(list(first)))}
-    going: list[sqlite3.Row] = []
+    going: list[Row] = []
     for rollout_id in first:
         row = known.get(rollout_id)
         if row is None:
@@ -58,7 +57,7 @@ def delete_ended(tx: Transaction, run_id: str, ended_for: int | None) -> int:
     """Delete some terminal rollouts, those that ended first, of a run or of any: see `delete_named`."""
     query = "ended_rollouts_of_run" if run_id else "ended_rollouts"
     which = {"run_id": run_id} if run_id else {}
-    going: list[sqlite3.Row] = []
+    going: list[Row] = []
     for row in tx.all(query, ended_by=_ended_by(tx, ended_for), limit=ROLLOUTS, **which):
         going.append(row)
         if _is_enough(going):
@@ -121,11 +120,11 @@ def _ended_by(tx: Reading, ended_for: int | None) -> int:
     return _EVER if ended_for is None else tx.now - ended_for
 
 
-def _is_enough(going: Iterable[sqlite3.Row]) -> bool:
+def _is_enough(going: Iterable[Row]) -> bool:
     return sum(int(row["attempt_count"]) for row in going) >= ATTEMPTS
 
 
-def _delete(tx: Transaction, rollouts: Sequence[sqlite3.Row]) -> int:
+def _delete(tx: Transaction, rollouts: Sequence[Row]) -> int:
     attempt_count = 0
     for row in rollouts:
         rollout_id = row["rollout_id"]

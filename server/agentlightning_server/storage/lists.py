@@ -26,8 +26,8 @@ from agentlightning_server.storage.pages import Listing, Page, Query
 from agentlightning_server.storage.rows import (
     attempt_message,
     labels_json,
-    rollout_message,
     rollout_status,
+    rollout_with_attempt_message,
     worker_message,
     worker_status,
 )
@@ -62,7 +62,7 @@ _ROLLOUTS = Listing(
         "mode": "CASE mode WHEN 1 THEN 'train' WHEN 2 THEN 'val' WHEN 3 THEN 'test' ELSE '' END",
     },
     tie="id",
-    message=rollout_message,
+    message=rollout_with_attempt_message,
     source="rollouts_with_attempt",
 )
 _ATTEMPTS = Listing(

@@ -6,7 +6,6 @@ and what is inserted between two pages neither repeats nor hides what was there.
 
 import base64
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from google.protobuf.message import Message
 
 from agentlightning_server.errors import FieldInvalidError, StoreError
 from agentlightning_server.storage.fitting import MAX_BYTES
-from agentlightning_server.storage.transaction import Reading
+from agentlightning_server.storage.transaction import Reading, Row, columns_of
 
 DEFAULT_PAGE = 100
 _SEAL_BYTES = 8
@@ -43,7 +42,7 @@ class Listing(Generic[M]):
     table: str
     orders: Mapping[str, str]
     tie: str
-    message: Callable[[sqlite3.Row], M]
+    message: Callable[[Row], M]
     columns: str = "*"
     source: str = ""
 
@@ -134,8 +133,9 @@ class Query(Generic[M]):
         items: list[M] = []
         bytes_in_all, key = 0, ()
         with closing(tx.connection.execute(f"{text} LIMIT ? OFFSET ?", (*values, size + 1, skip))) as rows:
+            columns = columns_of(rows)
             for row in rows:
-                item = self._listing.message(row)
+                item = self._listing.message(dict(zip(columns, row, strict=True)))
                 bytes_in_all += item.ByteSize()
                 if items and (len(items) == size or bytes_in_all > MAX_BYTES):
                     return Page(items, self._token(key), total)

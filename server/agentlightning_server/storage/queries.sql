@@ -1,7 +1,10 @@
 -- Each query has a name, by which Python asks for it. `latest` attempts are joined as columns prefixed `a_`.
 
--- name: next_revision
-UPDATE store SET revision = revision + 1 RETURNING revision;
+-- name: keep_counts
+UPDATE store SET
+  revision = max(revision, :revision),
+  attempt_count = attempt_count + :attempt_count,
+  span_count = span_count + :span_count;
 
 -- name: revision
 SELECT revision FROM store;
@@ -15,9 +18,13 @@ INSERT INTO rollouts (
   :rollout_id, :run_id, :queue, :priority, :revision, 'queuing', :mode, :input_json, :resources_id, :resources_version,
   :timeout, :unresponsive_timeout, :max_attempts, :retry_condition, :max_redeliveries, :retry_policies,
   :metadata_json, :labels_json, :now, :revision
-);
+)
+RETURNING *;
 
 -- name: rollout
+SELECT * FROM rollouts WHERE rollout_id = :rollout_id;
+
+-- name: rollout_with_attempt
 SELECT * FROM rollouts_with_attempt WHERE rollout_id = :rollout_id;
 
 -- name: rollouts_by_id
@@ -27,10 +34,13 @@ SELECT * FROM rollouts_with_attempt WHERE rollout_id IN (SELECT value FROM json_
 SELECT rollout_id, end_revision FROM rollouts WHERE rollout_id IN (SELECT value FROM json_each(:rollout_ids));
 
 -- name: queued_rollouts
-SELECT rollout_id, run_id, resources_id, resources_version FROM rollouts
+SELECT * FROM rollouts
 WHERE queue = :queue AND status IN ('queuing', 'requeuing') AND available_time IS NULL
 ORDER BY priority DESC, queue_position
 LIMIT :limit;
+
+-- name: set_rollout_at_work
+UPDATE rollouts SET status = :status, revision = :revision WHERE rollout_id = :rollout_id;
 
 -- name: set_rollout_status
 UPDATE rollouts SET
@@ -54,19 +64,17 @@ WHERE available_time IS NOT NULL AND attempts.attempt_id = latest_attempt_id AND
 
 -- name: start_rollout_attempt
 UPDATE rollouts SET
-  status = 'preparing',
-  attempt_count = attempt_count + 1,
-  latest_attempt_id = :attempt_id,
-  available_time = NULL,
-  final_reward = NULL,
-  end_time = NULL,
-  end_revision = NULL,
-  revision = :revision
-WHERE rollout_id = :rollout_id
-RETURNING attempt_count;
+  status = :status, attempt_count = :attempt_count, latest_attempt_id = :latest_attempt_id, revision = :revision
+WHERE rollout_id = :rollout_id;
+
+-- name: reopen_rollout
+UPDATE rollouts SET
+  status = CASE WHEN end_time IS NULL THEN status ELSE 'queuing' END,
+  available_time = :available_time, final_reward = :final_reward, end_time = :end_time, end_revision = :end_revision
+WHERE rollout_id = :rollout_id;
 
 -- name: pin_rollout_resources
-UPDATE rollouts SET resources_id = :resources_id, resources_version = :version WHERE rollout_id = :rollout_id;
+UPDATE rollouts SET resources_id = :resources_id, resources_version = :resources_version WHERE rollout_id = :rollout_id;
 
 -- name: update_rollout_fields
 UPDATE rollouts SET
@@ -97,7 +105,8 @@ INSERT INTO attempts (
 ) VALUES (
   :attempt_id, :rollout_id, :sequence_id, 'preparing', :worker_id, :now, :lease_duration, :now + :lease_duration,
   :revision
-);
+)
+RETURNING *;
 
 -- name: count_attempts
 UPDATE store SET attempt_count = attempt_count + :count;
@@ -168,8 +177,9 @@ INSERT INTO spans (
 -- name: count_spans
 UPDATE store SET span_count = span_count + :count;
 
--- name: span_sequence
-SELECT sequence_id FROM spans WHERE attempt_id = :attempt_id AND span_id = :span_id;
+-- name: known_spans
+SELECT span_id, sequence_id FROM spans
+WHERE attempt_id = :attempt_id AND span_id IN (SELECT value FROM json_each(:span_ids));
 
 -- name: insert_resources
 INSERT INTO resources (revision, resources_id, version, run_id, create_time, update_time, resources)
@@ -211,15 +221,17 @@ WHERE worker_id = :worker_id;
 UPDATE workers SET last_dequeue_time = :now WHERE worker_id = :worker_id;
 
 -- name: set_worker_busy
-UPDATE workers SET
-  status = 'busy', last_busy_time = :now, current_rollout_id = :rollout_id, current_attempt_id = :attempt_id,
-  revision = :revision
-WHERE worker_id = :worker_id;
+INSERT INTO workers (worker_id, status, last_busy_time, current_rollout_id, current_attempt_id, revision)
+VALUES (:worker_id, 'busy', :now, :rollout_id, :attempt_id, :revision)
+ON CONFLICT (worker_id) DO UPDATE SET
+  status = excluded.status, last_busy_time = excluded.last_busy_time,
+  current_rollout_id = excluded.current_rollout_id, current_attempt_id = excluded.current_attempt_id,
+  revision = excluded.revision;
 
 -- name: set_worker_free
 UPDATE workers SET
   status = :status, last_idle_time = :now, current_rollout_id = '', current_attempt_id = '', revision = :revision
-WHERE worker_id = :worker_id;
+WHERE worker_id = :worker_id AND current_attempt_id = :attempt_id;
 
 -- name: request
 SELECT digest, answer FROM requests WHERE request_id = :request_id AND expire_time > :now;

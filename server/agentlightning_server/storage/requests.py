@@ -52,7 +52,6 @@ def recall(tx: Transaction, request_id: str, request: Message, answer_type: type
 def remember(tx: Transaction, request_id: str, request: Message, answer: Message) -> None:
     """Keep an answer for 24 hours; without an id there is nothing to keep it by."""
     if request_id:
-        forget(tx)
         tx.run(
             "put_request",
             request_id=request_id,

@@ -64,4 +64,4 @@ def resolve(tx: Reading, resources_id: str, version: int, run_id: str) -> Resour
         if run_id:
             row = tx.one("resources_latest_of_run", run_id=run_id)
         row = row or tx.one("resources_latest")
-    return None if row is None else Resources.FromString(row[0])
+    return None if row is None else Resources.FromString(row["resources"])

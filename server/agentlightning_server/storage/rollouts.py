@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -13,8 +12,13 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from agentlightning_server.errors import StoreError, rollout_not_found
 from agentlightning_server.lifecycle.states import AttemptStatus
 from agentlightning_server.storage import attempts, resources, verdicts, workers
-from agentlightning_server.storage.rows import input_columns, rollout_message, rollout_status
-from agentlightning_server.storage.transaction import Reading, Transaction
+from agentlightning_server.storage.rows import (
+    input_columns,
+    rollout_message,
+    rollout_status,
+    rollout_with_attempt_message,
+)
+from agentlightning_server.storage.transaction import Reading, Row, Transaction
 
 DEFAULT_QUEUE = "default"
 _ENOUGH_BYTES = 1 << 20
@@ -22,13 +26,15 @@ _ENOUGH_BYTES = 1 << 20
 
 def enqueue(tx: Transaction, new: Iterable[Rollout]) -> list[Rollout]:
     """Put rollouts into their queues."""
-    return [_insert(tx, rollout, queued=True) for rollout in new]
+    rows = [_insert(tx, rollout) for rollout in new]
+    for row in rows:
+        tx.notices.queued[row["queue"]] += 1
+    return [rollout_message(row, None) for row in rows]
 
 
 def start(tx: Transaction, new: Rollout, worker_id: str, lease_duration: int | None) -> Assignment:
     """Create a rollout with its first attempt, past the queue."""
-    rollout = _insert(tx, new, queued=False)
-    return attempts.start(tx, rollout.rollout_id, worker_id, lease_duration)
+    return attempts.begin(tx, _insert(tx, new), worker_id, lease_duration)
 
 
 def claim(tx: Transaction, queue: str, worker_id: str, limit: int, lease_duration: int) -> list[Assignment]:
@@ -38,8 +44,7 @@ def claim(tx: Transaction, queue: str, worker_id: str, limit: int, lease_duratio
     for row in tx.all("queued_rollouts", queue=queue, limit=limit):
         if size > _ENOUGH_BYTES:
             break
-        _pin_resources(tx, row)
-        claimed.append(attempts.start(tx, row["rollout_id"], worker_id, lease_duration))
+        claimed.append(attempts.begin(tx, _with_resources(tx, row), worker_id, lease_duration))
         size += claimed[-1].ByteSize()
     workers.on_dequeue(tx, worker_id, found=bool(claimed))
     return claimed
@@ -61,15 +66,15 @@ def get(tx: Reading, rollout_id: str) -> Rollout:
     Raises:
         StoreError: There is no such rollout.
     """
-    if (row := tx.one("rollout", rollout_id=rollout_id)) is None:
+    if (row := tx.one("rollout_with_attempt", rollout_id=rollout_id)) is None:
         raise rollout_not_found(rollout_id)
-    return rollout_message(row)
+    return rollout_with_attempt_message(row)
 
 
 def by_ids(tx: Reading, rollout_ids: Iterable[str]) -> dict[str, Rollout]:
     """Those of the rollouts that there are, by id."""
     rows = tx.all("rollouts_by_id", rollout_ids=json.dumps(list(rollout_ids)))
-    return {row["rollout_id"]: rollout_message(row) for row in rows}
+    return {row["rollout_id"]: rollout_with_attempt_message(row) for row in rows}
 
 
 def update(tx: Transaction, request: UpdateRolloutRequest) -> Rollout:
@@ -90,37 +95,31 @@ def update(tx: Transaction, request: UpdateRolloutRequest) -> Rollout:
     return get(tx, asked.rollout_id)
 
 
-def _insert(tx: Transaction, new: Rollout, *, queued: bool) -> Rollout:
-    rollout_id = "ro-" + secrets.token_hex(6)
-    queue = new.queue or DEFAULT_QUEUE
+def _insert(tx: Transaction, new: Rollout) -> Row:
     found = resources.resolve(tx, new.resources_id, new.resources_version, new.run_id)
     columns = input_columns(new)
     if found is not None:
         columns |= {"resources_id": found.resources_id, "resources_version": found.version}
-    tx.run(
+    row = tx.one(
         "insert_rollout",
-        rollout_id=rollout_id,
+        rollout_id="ro-" + secrets.token_hex(6),
         run_id=new.run_id,
-        queue=queue,
+        queue=new.queue or DEFAULT_QUEUE,
         priority=new.priority,
         revision=tx.next_revision(),
         now=tx.now,
         **columns,
     )
+    assert row is not None
     tx.notices.events["created"] += 1
-    if queued:
-        tx.notices.queued[queue] += 1
-    return get(tx, rollout_id)
+    return row
 
 
-def _pin_resources(tx: Transaction, rollout: sqlite3.Row) -> None:
-    """Resources that were not there when the rollout was enqueued may be there now."""
+def _with_resources(tx: Transaction, rollout: Row) -> Row:
+    """Resources that were not there when the rollout was enqueued may be there now: then it is pinned to them."""
     if rollout["resources_version"]:
-        return
-    if (found := resources.resolve(tx, rollout["resources_id"], 0, rollout["run_id"])) is not None:
-        tx.run(
-            "pin_rollout_resources",
-            rollout_id=rollout["rollout_id"],
-            resources_id=found.resources_id,
-            version=found.version,
-        )
+        return rollout
+    if (found := resources.resolve(tx, rollout["resources_id"], 0, rollout["run_id"])) is None:
+        return rollout
+    pinned = {"resources_id": found.resources_id, "resources_version": found.version}
+    return verdicts.set_columns(tx, "pin_rollout_resources", rollout, **pinned)

@@ -1,8 +1,8 @@
 """Rows to messages and to what the rules look at, and back. Knows no rule and no query."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 from agentlightning.v1.attempt_pb2 import Attempt, Failure
@@ -23,6 +23,7 @@ from agentlightning_server.lifecycle.states import (
     RolloutStatus,
     Situation,
 )
+from agentlightning_server.storage.transaction import Row
 
 DEFAULT_MAX_REDELIVERIES = 3
 DEFAULT_BACKOFF_MULTIPLIER = 2.0
@@ -66,11 +67,13 @@ def failure_kind(value: "ProtoFailureKind.ValueType") -> FailureKind:
     return FailureKind.AGENT if name == "unspecified" else FailureKind(name)
 
 
+@cache
 def proto_attempt_status(status: str) -> "ProtoAttemptStatus.ValueType":
     """The wire's word for the rules'."""
     return ProtoAttemptStatus.Value(f"ATTEMPT_STATUS_{status.upper()}")
 
 
+@cache
 def proto_rollout_status(status: str) -> "ProtoRolloutStatus.ValueType":
     """The wire's word for the rules'."""
     return ProtoRolloutStatus.Value(f"ROLLOUT_STATUS_{status.upper()}")
@@ -109,9 +112,14 @@ def input_columns(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def rollout_message(row: sqlite3.Row) -> Rollout:
+def rollout_with_attempt_message(row: Row) -> Rollout:
     """A row of `rollouts_with_attempt` as a message."""
-    message = Rollout(
+    return rollout_message(row, None if row["a_attempt_id"] is None else attempt_message(row, prefix="a_"))
+
+
+def rollout_message(row: Row, latest_attempt: Attempt | None) -> Rollout:
+    """A row of `rollouts` as a message."""
+    return Rollout(
         rollout_id=row["rollout_id"],
         run_id=row["run_id"],
         queue=row["queue"],
@@ -130,13 +138,11 @@ def rollout_message(row: sqlite3.Row) -> Rollout:
         redelivery_count=row["redelivery_count"],
         revision=row["revision"],
         available_time=None if row["available_time"] is None else timestamp(row["available_time"]),
+        latest_attempt=latest_attempt,
     )
-    if row["a_attempt_id"] is not None:
-        message.latest_attempt.CopyFrom(attempt_message(row, prefix="a_"))
-    return message
 
 
-def attempt_message(row: sqlite3.Row, prefix: str = "") -> Attempt:
+def attempt_message(row: Row, prefix: str = "") -> Attempt:
     """A row of `attempts` as a message."""
 
     def at(column: str) -> Timestamp | None:
@@ -160,7 +166,7 @@ def attempt_message(row: sqlite3.Row, prefix: str = "") -> Attempt:
     )
 
 
-def worker_message(row: sqlite3.Row) -> Worker:
+def worker_message(row: Row) -> Worker:
     """A row of `workers` as a message."""
 
     def at(column: str) -> Timestamp | None:
@@ -180,8 +186,8 @@ def worker_message(row: sqlite3.Row) -> Worker:
     )
 
 
-def situation(rollout: sqlite3.Row, attempt: sqlite3.Row, failures: Mapping[FailureKind, int]) -> Situation:
-    """What the rules look at: a row of `rollouts_with_attempt`, one of `attempts`, and how earlier ones failed."""
+def situation(rollout: Row, attempt: Row, failures: Mapping[FailureKind, int]) -> Situation:
+    """What the rules look at: a row of `rollouts`, one of `attempts`, and how earlier ones failed."""
     return Situation(
         rollout=RolloutStatus(rollout["status"]),
         attempt=AttemptStatus(attempt["status"]),
@@ -191,17 +197,25 @@ def situation(rollout: sqlite3.Row, attempt: sqlite3.Row, failures: Mapping[Fail
         releases=rollout["release_count"],
         lost=bool(attempt["lost"]),
         failures=failures,
-        retry=RetryRules(
-            max_attempts=rollout["max_attempts"],
-            retry_condition=frozenset(map(AttemptStatus, rollout["retry_condition"].split())),
-            max_redeliveries=rollout["max_redeliveries"],
-            policies={failure_kind(policy.kind): _retry_policy(policy) for policy in _retry_policies(rollout)},
+        retry=_retry_rules(
+            rollout["max_attempts"], rollout["retry_condition"], rollout["max_redeliveries"], rollout["retry_policies"]
         ),
     )
 
 
-def _retry_policies(row: sqlite3.Row) -> Iterable[ProtoRetryPolicy]:
-    stored = row["retry_policies"]
+@lru_cache(maxsize=256)
+def _retry_rules(
+    max_attempts: int, retry_condition: str, max_redeliveries: int, retry_policies: bytes | None
+) -> RetryRules:
+    return RetryRules(
+        max_attempts=max_attempts,
+        retry_condition=frozenset(map(AttemptStatus, retry_condition.split())),
+        max_redeliveries=max_redeliveries,
+        policies={failure_kind(policy.kind): _retry_policy(policy) for policy in _retry_policies(retry_policies)},
+    )
+
+
+def _retry_policies(stored: bytes | None) -> Iterable[ProtoRetryPolicy]:
     return () if stored is None else RolloutConfig.FromString(stored).retry_policies
 
 
@@ -216,12 +230,12 @@ def _retry_policy(policy: ProtoRetryPolicy) -> RetryPolicy:
     )
 
 
-def _config(row: sqlite3.Row) -> RolloutConfig:
+def _config(row: Row) -> RolloutConfig:
     return RolloutConfig(
         timeout=None if row["timeout"] is None else duration(row["timeout"]),
         unresponsive_timeout=None if row["unresponsive_timeout"] is None else duration(row["unresponsive_timeout"]),
         max_attempts=row["max_attempts"],
         retry_condition=[proto_attempt_status(status) for status in row["retry_condition"].split()],
         max_redeliveries=row["max_redeliveries"],
-        retry_policies=_retry_policies(row),
+        retry_policies=_retry_policies(row["retry_policies"]),
     )

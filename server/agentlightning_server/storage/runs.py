@@ -40,7 +40,7 @@ def get(tx: Reading, run_id: str) -> Run:
     """
     if (row := tx.one("run", run_id=run_id)) is None:
         raise StoreError(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, f"Run {run_id} not found", run_id=run_id)
-    return Run.FromString(row[0])
+    return Run.FromString(row["run"])
 
 
 def update(tx: Transaction, request: UpdateRunRequest) -> Run:

@@ -1,13 +1,12 @@
 """Counts of what the store holds: read from what is kept as things change, so that asking often costs nothing."""
 
-import sqlite3
 from collections import Counter, defaultdict
 
 from agentlightning.v1.store_service_pb2 import GetStatisticsResponse
 
 from agentlightning_server.lifecycle.states import RolloutStatus
 from agentlightning_server.storage.rows import duration, proto_rollout_status, timestamp
-from agentlightning_server.storage.transaction import Reading
+from agentlightning_server.storage.transaction import Reading, Row
 
 
 def count(tx: Reading) -> GetStatisticsResponse:
@@ -52,7 +51,7 @@ def _queue(tx: Reading, queue: str, counts: Counter[str]) -> GetStatisticsRespon
     )
 
 
-def _leases(row: sqlite3.Row) -> GetStatisticsResponse.WorkerLeases:
+def _leases(row: Row) -> GetStatisticsResponse.WorkerLeases:
     expire_time = row["first_lease_expire_time"]
     return GetStatisticsResponse.WorkerLeases(
         worker_id=row["worker_id"],

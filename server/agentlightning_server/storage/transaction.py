@@ -2,12 +2,15 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agentlightning_server.lifecycle.states import AttemptStatus
 from agentlightning_server.storage.queries import queries
+
+Row = dict[str, Any]
+"""A row by the names of its columns."""
 
 
 class LostAttempt(NamedTuple):
@@ -43,13 +46,13 @@ class Notices:
 
     def add(self, other: "Notices") -> None:
         """Take over another's notices."""
-        self.queued.update(other.queued)
+        self.queued += other.queued
         self.ended += other.ended
         self.deadlines += other.deadlines
         self.lost += other.lost
         self.given_up += other.given_up
         self.on_disk += other.on_disk
-        self.events.update(other.events)
+        self.events += other.events
         self.revision = max(self.revision, other.revision)
 
 
@@ -60,14 +63,17 @@ class Reading:
         self.connection = connection
         self.now = now
 
-    def all(self, name: str, /, **values: Any) -> list[sqlite3.Row]:
+    def all(self, name: str, /, **values: Any) -> list[Row]:
         """Every row of a named query."""
-        return self.connection.execute(queries()[name], values).fetchall()
+        cursor = self.connection.execute(queries()[name], values)
+        columns = _columns_of(name, cursor)
+        return [dict(zip(columns, row, strict=True)) for row in cursor]
 
-    def one(self, name: str, /, **values: Any) -> sqlite3.Row | None:
+    def one(self, name: str, /, **values: Any) -> Row | None:
         """The first row of a named query."""
-        row: sqlite3.Row | None = self.connection.execute(queries()[name], values).fetchone()
-        return row
+        cursor = self.connection.execute(queries()[name], values)
+        row = cursor.fetchone()
+        return None if row is None else dict(zip(_columns_of(name, cursor), row, strict=True))
 
     def revision(self) -> int:
         """The revision of the last change."""
@@ -77,15 +83,47 @@ class Reading:
 class Transaction(Reading):
     """One operation's part of a group commit."""
 
-    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, now: int, revision: int) -> None:
         super().__init__(connection, now)
         self.notices = Notices()
+        self._revision = revision
 
     def run(self, name: str, /, **values: Any) -> int:
         """Execute a named query and say how many rows it changed."""
         return self.connection.execute(queries()[name], values).rowcount
 
+    def run_many(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Execute a named query once for each row of values."""
+        self.connection.executemany(queries()[name], rows)
+
+    def revision(self) -> int:
+        """The revision of the last change, those of this commit among them."""
+        return self._revision
+
     def next_revision(self) -> int:
         """The revision of a change that is being made."""
-        self.notices.revision = int(self.connection.execute(queries()["next_revision"]).fetchone()[0])
-        return self.notices.revision
+        self._revision += 1
+        self.notices.revision = self._revision
+        return self._revision
+
+
+def columns_of(cursor: sqlite3.Cursor) -> tuple[str, ...]:
+    """The names of the columns of a query."""
+    return tuple(column[0] for column in cursor.description)
+
+
+_columns: dict[str, tuple[str, ...]] = {}
+
+
+def _columns_of(name: str, cursor: sqlite3.Cursor) -> tuple[str, ...]:
+    if (known := _columns.get(name)) is None:
+        known = _columns[name] = columns_of(cursor)
+    return known
+
+
+def keep_counts(connection: sqlite3.Connection, notices: Notices) -> None:
+    """Write down how far a group commit has moved what the store counts: once for all of its operations."""
+    if notices.revision or notices.events:
+        started, spans = notices.events["started"], notices.events["spans"]
+        values = {"revision": notices.revision, "attempt_count": started, "span_count": spans}
+        connection.execute(queries()["keep_counts"], values)

@@ -1,7 +1,7 @@
 """Finds an attempt with its rollout, and brings both to where a rule says they stand. Decides nothing."""
 
-import sqlite3
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agentlightning.v1.attempt_pb2 import Failure
 
@@ -11,15 +11,15 @@ from agentlightning_server.lifecycle.deadlines import Deadline, next_deadline
 from agentlightning_server.lifecycle.states import AttemptStatus, FailureKind, RolloutStatus, Situation, Verdict
 from agentlightning_server.storage import workers
 from agentlightning_server.storage.rows import failure_kind, proto_failure_kind, situation
-from agentlightning_server.storage.transaction import LostAttempt, Reading, Transaction
+from agentlightning_server.storage.transaction import LostAttempt, Reading, Row, Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The rows of a rollout and one of its attempts."""
+    """A rollout and one of its attempts, as they stand."""
 
-    rollout: sqlite3.Row
-    attempt: sqlite3.Row
+    rollout: Row
+    attempt: Row
     now: Situation
     """What the rules look at."""
 
@@ -38,6 +38,11 @@ def find(tx: Reading, rollout_id: str, attempt_id: str, *, or_latest: bool = Fal
         attempt_id = rollout["latest_attempt_id"] or attempt_id
     if (attempt := tx.one("attempt", rollout_id=rollout_id, attempt_id=attempt_id)) is None:
         raise attempt_not_found(rollout_id, attempt_id)
+    return pair_of(tx, rollout, attempt)
+
+
+def pair_of(tx: Reading, rollout: Row, attempt: Row) -> Pair:
+    """The two rows with what the rules look at."""
     failures = {} if rollout["retry_policies"] is None else _earlier_failures(tx, attempt)
     return Pair(rollout, attempt, situation(rollout, attempt, failures))
 
@@ -77,19 +82,24 @@ def apply(
     *,
     by_holder: bool = False,
     released: bool = False,
-) -> None:
-    """Bring a rollout and its attempt to where a rule says they stand, and note whom that takes the attempt from."""
-    changed = apply_attempt(tx, pair, verdict, failure)
+) -> tuple[Row, Row]:
+    """Bring a rollout and its attempt to where a rule says they stand, and note whom that takes the attempt from.
+
+    Returns:
+        The rows of both afterwards.
+    """
+    attempt, rollout = apply_attempt(tx, pair, verdict, failure), None
     if pair.now.is_latest:
-        moved = apply_rollout(tx, pair.rollout, verdict, released=released)
-        if changed and not moved:
-            tx.run("set_rollout_revision", rollout_id=pair.rollout["rollout_id"], revision=tx.next_revision())
+        rollout = apply_rollout(tx, pair.rollout, verdict, released=released)
+        if attempt is not None and rollout is None:
+            rollout = set_columns(tx, "set_rollout_revision", pair.rollout, revision=tx.next_revision())
     after = replace(pair.now, rollout=verdict.rollout, attempt=verdict.attempt)
     if rules.is_held(pair.now) and not rules.is_held(after):
         if by_holder:
             tx.notices.given_up.append(pair.attempt["attempt_id"])
         else:
             note_lost(tx, pair, verdict.attempt)
+    return rollout or pair.rollout, attempt or pair.attempt
 
 
 def note_lost(tx: Transaction, pair: Pair, status: AttemptStatus, *, superseded: bool = False) -> None:
@@ -98,19 +108,20 @@ def note_lost(tx: Transaction, pair: Pair, status: AttemptStatus, *, superseded:
     tx.notices.lost.append(LostAttempt(*ids, status, superseded))
 
 
-def apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None) -> bool:
-    """Bring an attempt to where a rule says it stands, and its worker with it; false when it stands there already."""
-    before = AttemptStatus(pair.attempt["status"])
+def apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None) -> Row | None:
+    """Bring an attempt to where a rule says it stands, and its worker with it; None when it stands there already."""
+    before = pair.now.attempt
     if verdict.attempt is before:
-        return False
+        return None
     attempt_id, worker_id = pair.attempt["attempt_id"], pair.attempt["worker_id"]
     is_live = verdict.attempt.is_live
     lease = pair.attempt["lease_duration"]
     why = None if is_live or verdict.attempt is AttemptStatus.SUCCEEDED or failure is None else settled(failure)
-    tx.run(
+    row = set_columns(
+        tx,
         "set_attempt_status",
-        attempt_id=attempt_id,
-        status=verdict.attempt,
+        pair.attempt,
+        status=verdict.attempt.value,
         lost=verdict.lost,
         end_time=None if is_live else max(tx.now, pair.attempt["start_time"]),
         lease_expire_time=tx.now + lease if is_live and lease is not None else None,
@@ -120,21 +131,25 @@ def apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failur
     workers.follow_attempt(tx, worker_id, pair.attempt["rollout_id"], attempt_id, verdict.attempt)
     if is_live and not before.is_live:
         announce_deadline(tx, find(tx, pair.attempt["rollout_id"], attempt_id))
-    return True
+    return row
 
 
-def apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, released: bool = False) -> bool:
-    """Bring a rollout to where a rule says it stands, in or out of its queue; false when it stands there already."""
-    status = verdict.rollout
-    if status == rollout["status"] and verdict.redeliveries == rollout["redelivery_count"] and not released:
-        return False
+def apply_rollout(tx: Transaction, rollout: Row, verdict: Verdict, *, released: bool = False) -> Row | None:
+    """Bring a rollout to where a rule says it stands, in or out of its queue; None when it stands there already."""
+    status, before = verdict.rollout, RolloutStatus(rollout["status"])
+    same_redeliveries = verdict.redeliveries == rollout["redelivery_count"]
+    if status is before and same_redeliveries and not released:
+        return None
+    if status.is_at_work and before.is_at_work and same_redeliveries:
+        return set_columns(tx, "set_rollout_at_work", rollout, status=status.value, revision=tx.next_revision())
     available_time = tx.now + verdict.backoff if status is RolloutStatus.REQUEUING and verdict.backoff else None
     revision = tx.next_revision()
-    ends, moves = status.is_terminal, status != rollout["status"]
-    tx.run(
+    ends, moves = status.is_terminal, status is not before
+    row = set_columns(
+        tx,
         "set_rollout_status",
-        rollout_id=rollout["rollout_id"],
-        status=status,
+        rollout,
+        status=status.value,
         redelivery_count=verdict.redeliveries,
         release_count=rollout["release_count"] + released,
         queue_position=revision if status.is_queued and not released else rollout["queue_position"],
@@ -145,12 +160,12 @@ def apply_rollout(tx: Transaction, rollout: sqlite3.Row, verdict: Verdict, *, re
     )
     if ends and moves:
         tx.notices.ended.append(rollout["rollout_id"])
-        tx.notices.events["ended"] += not RolloutStatus(rollout["status"]).is_terminal
+        tx.notices.events["ended"] += not before.is_terminal
     if available_time is not None:
         announce_back_off(tx, rollout["rollout_id"], available_time)
     elif status.is_queued:
         tx.notices.queued[rollout["queue"]] += 1
-    return True
+    return row
 
 
 def announce_back_off(tx: Transaction, rollout_id: str, available_time: int) -> None:
@@ -165,11 +180,18 @@ def end_back_off(tx: Transaction, rollout_id: str) -> None:
         tx.notices.queued[row["queue"]] += 1
 
 
+def set_columns(tx: Transaction, query: str, row: Row, **columns: Any) -> Row:
+    """Set columns of a row, and give the row as it then is."""
+    changed = {**row, **columns}
+    tx.run(query, **changed)
+    return changed
+
+
 def cancelled(why: str) -> Failure:
     """Why an attempt ends that somebody ended from outside."""
     return Failure(kind=proto_failure_kind(FailureKind.CANCELLED), message=why)
 
 
-def _earlier_failures(tx: Reading, attempt: sqlite3.Row) -> dict[FailureKind, int]:
+def _earlier_failures(tx: Reading, attempt: Row) -> dict[FailureKind, int]:
     rows = tx.all("earlier_failures", rollout_id=attempt["rollout_id"], sequence_id=attempt["sequence_id"])
     return {rules.FAILURE_OF_STATUS[AttemptStatus(row["status"])]: row["count"] for row in rows}

@@ -1,14 +1,12 @@
 """Workers: what they say about themselves, and what their attempts say about them."""
 
-import sqlite3
-
 from agentlightning.v1.error_reason_pb2 import ErrorReason
 from agentlightning.v1.worker_pb2 import Worker
 
 from agentlightning_server.errors import StoreError
 from agentlightning_server.lifecycle.states import AttemptStatus
 from agentlightning_server.storage.rows import worker_message
-from agentlightning_server.storage.transaction import Reading, Transaction
+from agentlightning_server.storage.transaction import Reading, Row, Transaction
 
 _SILENT = (AttemptStatus.TIMEOUT, AttemptStatus.UNRESPONSIVE)
 
@@ -37,27 +35,29 @@ def on_dequeue(tx: Transaction, worker_id: str, *, found: bool) -> None:
     """Note that a worker asked for work; one that got none holds nothing."""
     if not worker_id:
         return
-    worker = _known_or_new(tx, worker_id)
+    if not found and _known_or_new(tx, worker_id)["status"] == "unknown":
+        _set_free(tx, worker_id, "", "idle")
     tx.run("set_worker_dequeue_time", worker_id=worker_id, now=tx.now)
-    if not found and not worker["current_attempt_id"] and worker["status"] != "idle":
-        tx.run("set_worker_free", worker_id=worker_id, status="idle", now=tx.now, revision=tx.next_revision())
 
 
 def follow_attempt(tx: Transaction, worker_id: str, rollout_id: str, attempt_id: str, status: AttemptStatus) -> None:
     """Have a worker's status follow the attempt it was given last; an older one says nothing about it."""
     if not worker_id:
         return
-    current = _known_or_new(tx, worker_id)["current_attempt_id"]
-    change = {"worker_id": worker_id, "now": tx.now}
-    if status is AttemptStatus.PREPARING or (status.is_live and current in ("", attempt_id)):
-        ids = {"rollout_id": rollout_id, "attempt_id": attempt_id}
-        tx.run("set_worker_busy", **change, **ids, revision=tx.next_revision())
-    elif current == attempt_id:
-        free = "unknown" if status in _SILENT else "idle"
-        tx.run("set_worker_free", **change, status=free, revision=tx.next_revision())
+    if not status.is_live:
+        _set_free(tx, worker_id, attempt_id, "unknown" if status in _SILENT else "idle")
+    elif status is AttemptStatus.PREPARING or not _known_or_new(tx, worker_id)["current_attempt_id"]:
+        ids = {"worker_id": worker_id, "rollout_id": rollout_id, "attempt_id": attempt_id}
+        tx.run("set_worker_busy", **ids, now=tx.now, revision=tx.next_revision())
 
 
-def _known_or_new(tx: Transaction, worker_id: str) -> sqlite3.Row:
+def _set_free(tx: Transaction, worker_id: str, attempt_id: str, status: str) -> None:
+    """Free a worker of an attempt, unless it has another by now."""
+    ids = {"worker_id": worker_id, "attempt_id": attempt_id}
+    tx.run("set_worker_free", **ids, status=status, now=tx.now, revision=tx.next_revision())
+
+
+def _known_or_new(tx: Transaction, worker_id: str) -> Row:
     if (row := tx.one("worker", worker_id=worker_id)) is None:
         tx.run("add_worker", worker_id=worker_id, revision=tx.next_revision())
         row = tx.one("worker", worker_id=worker_id)

@@ -10,7 +10,7 @@ import aiosqlite
 
 from agentlightning_server.clock import Clock
 from agentlightning_server.errors import draining, unavailable
-from agentlightning_server.storage.transaction import Notices, Transaction
+from agentlightning_server.storage.transaction import Notices, Reading, Transaction, keep_counts
 
 T = TypeVar("T")
 Operation = Callable[[Transaction], Any]
@@ -60,8 +60,8 @@ class Writer:
         await self._task
 
     async def submit(self, operation: Callable[[Transaction], T]) -> T:
-        """Have an operation committed. Shielded: a cancelled caller leaves no transaction half done."""
-        return await asyncio.shield(self.post(operation))
+        """Have an operation committed. A cancelled caller does not hear of its outcome; it is done all the same."""
+        return await self.post(operation)
 
     def post(self, operation: Callable[[Transaction], T]) -> "asyncio.Future[T]":
         """Have an operation committed after all that were posted before; nobody needs to wait for its outcome.
@@ -101,6 +101,8 @@ class Writer:
         # Waiters hear of the commit before its callers can ask about it.
         self._on_commit(notices)
         for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if future.cancelled():  # nobody waits any more
+                continue
             if isinstance(outcome, BaseException):
                 future.set_exception(outcome)
             else:
@@ -113,7 +115,12 @@ def _run_batch(
     notices = Notices()
     connection.execute("BEGIN IMMEDIATE")
     try:
-        outcomes = [_run_one(connection, operation, now, notices) for operation in operations]
+        revision = Reading(connection, now).revision()
+        outcomes = [
+            _run_one(connection, operation, Transaction(connection, now, notices.revision or revision), notices)
+            for operation in operations
+        ]
+        keep_counts(connection, notices)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -122,9 +129,10 @@ def _run_batch(
     return outcomes, notices
 
 
-def _run_one(connection: sqlite3.Connection, operation: Operation, now: int, notices: Notices) -> Any | BaseException:
+def _run_one(
+    connection: sqlite3.Connection, operation: Operation, transaction: Transaction, notices: Notices
+) -> Any | BaseException:
     """Run one operation in a savepoint, so that one which refuses or fails takes nothing else with it."""
-    transaction = Transaction(connection, now)
     connection.execute("SAVEPOINT operation")
     try:
         result = operation(transaction)

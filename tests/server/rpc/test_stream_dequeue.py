@@ -372,8 +372,8 @@ async def test_tasks_too_large_to_be_claimed_at_once_are_all_sent(server: Any) -
 
 
 async def test_a_stream_that_breaks_gives_back_what_was_not_written_and_no_more(server: Any) -> None:
-    await server.enqueue(*[LARGE] * 20)
-    async with streaming(server, credits=20) as worker:
+    await server.enqueue(*[LARGE] * 60)
+    async with streaming(server, credits=60) as worker:
         known = await worker.assigned()
     given_back = await server.dequeue(wait_timeout=LONG)
     assert given_back.rollout.rollout_id != known.rollout.rollout_id

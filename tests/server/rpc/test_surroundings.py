@@ -98,14 +98,14 @@ async def test_a_service_that_is_not_here_says_nothing_of_its_health(channel: gr
 
 
 async def test_a_call_that_was_answered_leaves_a_line(server: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger=ACCESS)
+    caplog.set_level(logging.DEBUG, logger=ACCESS)
     await server.enqueue()
     [line] = lines(caplog)
     assert line.startswith('"EnqueueRollouts" OK in ')
 
 
 async def test_a_stream_leaves_a_line_when_it_ends(server: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger=ACCESS)
+    caplog.set_level(logging.DEBUG, logger=ACCESS)
     async for _ in server.stub.WaitRollouts(pb.WaitRolloutsRequest(rollout_ids=["ro-unknown"])):
         pass
     [line] = lines(caplog)
@@ -115,7 +115,7 @@ async def test_a_stream_leaves_a_line_when_it_ends(server: Any, caplog: pytest.L
 async def test_a_call_that_was_refused_leaves_a_line_that_says_why(
     server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger=ACCESS)
+    caplog.set_level(logging.DEBUG, logger=ACCESS)
     with pytest.raises(grpc.aio.AioRpcError):
         await server.get("ro-unknown")
     [line] = lines(caplog)
@@ -124,7 +124,7 @@ async def test_a_call_that_was_refused_leaves_a_line_that_says_why(
 
 
 async def test_health_checks_leave_no_lines(channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger=ACCESS)
+    caplog.set_level(logging.DEBUG, logger=ACCESS)
     stub: Any = health_pb2_grpc.HealthStub(channel)
     await stub.Check(health_pb2.HealthCheckRequest())
     assert lines(caplog) == []

@@ -14,7 +14,8 @@ SCANS_ALLOWED = {
 }
 HOT = {
     "queued_rollouts": "SEARCH rollouts USING INDEX rollouts_queue (queue=?)",
-    "rollout": "SEARCH r USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+    "rollout": "SEARCH rollouts USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
+    "rollout_with_attempt": "SEARCH r USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
     "rollouts_by_id": "SEARCH r USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
     "rollout_endings": "SEARCH rollouts USING INDEX sqlite_autoindex_rollouts_1 (rollout_id=?)",
     "changed_rollout": "SEARCH r USING INDEX rollouts_revision (revision=?)",
@@ -31,7 +32,7 @@ HOT = {
     "live_attempts": "SCAN attempts USING INDEX attempts_live",
     "renew_leases": "SCAN attempts USING INDEX attempts_live",
     "last_sequence": "SEARCH span_sequences USING PRIMARY KEY (rollout_id=?)",
-    "span_sequence": "SEARCH spans USING INDEX sqlite_autoindex_spans_1 (attempt_id=? AND span_id=?)",
+    "known_spans": "SEARCH spans USING INDEX sqlite_autoindex_spans_1 (attempt_id=? AND span_id=?)",
     "resources_version": "SEARCH resources USING INDEX sqlite_autoindex_resources_1 (resources_id=? AND version=?)",
     "resources_last_version": "SEARCH resources USING INDEX sqlite_autoindex_resources_1 (resources_id=?)",
     "resources_latest_of_run": "SEARCH resources USING INDEX resources_run (run_id=?)",

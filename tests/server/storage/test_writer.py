@@ -13,6 +13,7 @@ import aiosqlite
 import pytest
 from agentlightning.v1.error_reason_pb2 import ErrorReason
 from agentlightning_server.errors import StoreError, draining
+from agentlightning_server.storage.queries import migrations
 from agentlightning_server.storage.transaction import Notices, Transaction
 from agentlightning_server.storage.writer import Writer, run_on_thread
 from hypothesis import given, settings
@@ -73,7 +74,7 @@ def note(*texts: str, then: Exception | None = None) -> Callable[[Transaction], 
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Notebook]:
     async with aiosqlite.connect(folder / "notes.db", isolation_level=None) as connection:
-        await connection.execute_fetchall("CREATE TABLE notes (text TEXT NOT NULL UNIQUE)")
+        await connection.executescript(f"{migrations()[0]}; CREATE TABLE notes (text TEXT NOT NULL UNIQUE)")
         notebook = Notebook(connection)
         await connection.set_trace_callback(notebook.statements.append)
         yield notebook
