@@ -16,6 +16,11 @@ class StoreError(Exception):
         self.reason = reason
         self.metadata = {key: str(value) for key, value in metadata.items()}
 
+    @property
+    def reason_name(self) -> str:
+        """The reason as the wire says it, without the prefix of its enum."""
+        return ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_")
+
 
 class FieldInvalidError(StoreError):
     """A field has a value it cannot have."""

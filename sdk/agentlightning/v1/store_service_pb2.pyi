@@ -692,6 +692,95 @@ class CompleteAttemptResponse(google.protobuf.message.Message):
 global___CompleteAttemptResponse = CompleteAttemptResponse
 
 @typing.final
+class CompleteAttemptsRequest(google.protobuf.message.Message):
+    """What CompleteAttempts takes."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: builtins.int
+    @property
+    def attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CompleteAttemptRequest]:
+        """The attempts, at most `max_batch` of them with at most as many spans in all."""
+
+    def __init__(
+        self,
+        *,
+        attempts: collections.abc.Iterable[global___CompleteAttemptRequest] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts"]) -> None: ...
+
+global___CompleteAttemptsRequest = CompleteAttemptsRequest
+
+@typing.final
+class CompleteAttemptsResponse(google.protobuf.message.Message):
+    """What CompleteAttempts answers."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class Result(google.protobuf.message.Message):
+        """What became of one attempt."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        @typing.final
+        class ErrorMetadataEntry(google.protobuf.message.Message):
+            DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: builtins.int
+            VALUE_FIELD_NUMBER: builtins.int
+            key: builtins.str
+            value: builtins.str
+            def __init__(
+                self,
+                *,
+                key: builtins.str = ...,
+                value: builtins.str = ...,
+            ) -> None: ...
+            def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+        ROLLOUT_FIELD_NUMBER: builtins.int
+        ERROR_REASON_FIELD_NUMBER: builtins.int
+        ERROR_MESSAGE_FIELD_NUMBER: builtins.int
+        ERROR_METADATA_FIELD_NUMBER: builtins.int
+        error_reason: builtins.str
+        """Why it was refused: an `ErrorReason` without its prefix. Empty: it was not."""
+        error_message: builtins.str
+        """The same in words."""
+        @property
+        def rollout(self) -> agentlightning.v1.rollout_pb2.Rollout:
+            """The rollout after it, with the attempt as its latest. Unset when it was refused."""
+
+        @property
+        def error_metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+            """What `ErrorInfo.metadata` would say."""
+
+        def __init__(
+            self,
+            *,
+            rollout: agentlightning.v1.rollout_pb2.Rollout | None = ...,
+            error_reason: builtins.str = ...,
+            error_message: builtins.str = ...,
+            error_metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["rollout", b"rollout"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["error_message", b"error_message", "error_metadata", b"error_metadata", "error_reason", b"error_reason", "rollout", b"rollout"]) -> None: ...
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    @property
+    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CompleteAttemptsResponse.Result]:
+        """In the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: collections.abc.Iterable[global___CompleteAttemptsResponse.Result] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["results", b"results"]) -> None: ...
+
+global___CompleteAttemptsResponse = CompleteAttemptsResponse
+
+@typing.final
 class CancelRolloutsRequest(google.protobuf.message.Message):
     """What CancelRollouts takes."""
 

@@ -80,6 +80,11 @@ class StoreServiceStub(object):
                 request_serializer=agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptRequest.SerializeToString,
                 response_deserializer=agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptResponse.FromString,
                 _registered_method=True)
+        self.CompleteAttempts = channel.unary_unary(
+                '/agentlightning.v1.StoreService/CompleteAttempts',
+                request_serializer=agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptsRequest.SerializeToString,
+                response_deserializer=agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptsResponse.FromString,
+                _registered_method=True)
         self.CancelRollouts = channel.unary_unary(
                 '/agentlightning.v1.StoreService/CancelRollouts',
                 request_serializer=agentlightning_dot_v1_dot_store__service__pb2.CancelRolloutsRequest.SerializeToString,
@@ -294,6 +299,16 @@ class StoreServiceServicer(object):
         ATTEMPT_ENDED when the attempt is no longer the caller's, and changes nothing then.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"at-0123456789abcdef","succeeded":{}}' localhost:4747 agentlightning.v1.StoreService/CompleteAttempt
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteAttempts(self, request, context):
+        """The same for several attempts in one call. Called by processes that work at many at once. Never fails because of one
+        attempt: each has its own answer.
+
+        grpcurl -plaintext -d '{"attempts":[{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"at-0123456789abcdef","succeeded":{}}]}' localhost:4747 agentlightning.v1.StoreService/CompleteAttempts
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -596,6 +611,11 @@ def add_StoreServiceServicer_to_server(servicer, server):
                     servicer.CompleteAttempt,
                     request_deserializer=agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptRequest.FromString,
                     response_serializer=agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptResponse.SerializeToString,
+            ),
+            'CompleteAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteAttempts,
+                    request_deserializer=agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptsRequest.FromString,
+                    response_serializer=agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptsResponse.SerializeToString,
             ),
             'CancelRollouts': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRollouts,
@@ -944,6 +964,33 @@ class StoreService(object):
             '/agentlightning.v1.StoreService/CompleteAttempt',
             agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptRequest.SerializeToString,
             agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentlightning.v1.StoreService/CompleteAttempts',
+            agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptsRequest.SerializeToString,
+            agentlightning_dot_v1_dot_store__service__pb2.CompleteAttemptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -112,6 +112,16 @@ class StoreServiceStub:
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"at-0123456789abcdef","succeeded":{}}' localhost:4747 agentlightning.v1.StoreService/CompleteAttempt
     """
 
+    CompleteAttempts: grpc.UnaryUnaryMultiCallable[
+        agentlightning.v1.store_service_pb2.CompleteAttemptsRequest,
+        agentlightning.v1.store_service_pb2.CompleteAttemptsResponse,
+    ]
+    """The same for several attempts in one call. Called by processes that work at many at once. Never fails because of one
+    attempt: each has its own answer.
+
+        grpcurl -plaintext -d '{"attempts":[{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"at-0123456789abcdef","succeeded":{}}]}' localhost:4747 agentlightning.v1.StoreService/CompleteAttempts
+    """
+
     CancelRollouts: grpc.UnaryUnaryMultiCallable[
         agentlightning.v1.store_service_pb2.CancelRolloutsRequest,
         agentlightning.v1.store_service_pb2.CancelRolloutsResponse,
@@ -451,6 +461,16 @@ class StoreServiceAsyncStub:
     ATTEMPT_ENDED when the attempt is no longer the caller's, and changes nothing then.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"at-0123456789abcdef","succeeded":{}}' localhost:4747 agentlightning.v1.StoreService/CompleteAttempt
+    """
+
+    CompleteAttempts: grpc.aio.UnaryUnaryMultiCallable[
+        agentlightning.v1.store_service_pb2.CompleteAttemptsRequest,
+        agentlightning.v1.store_service_pb2.CompleteAttemptsResponse,
+    ]
+    """The same for several attempts in one call. Called by processes that work at many at once. Never fails because of one
+    attempt: each has its own answer.
+
+        grpcurl -plaintext -d '{"attempts":[{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"at-0123456789abcdef","succeeded":{}}]}' localhost:4747 agentlightning.v1.StoreService/CompleteAttempts
     """
 
     CancelRollouts: grpc.aio.UnaryUnaryMultiCallable[
@@ -808,6 +828,18 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         ATTEMPT_ENDED when the attempt is no longer the caller's, and changes nothing then.
 
             grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"at-0123456789abcdef","succeeded":{}}' localhost:4747 agentlightning.v1.StoreService/CompleteAttempt
+        """
+
+    @abc.abstractmethod
+    def CompleteAttempts(
+        self,
+        request: agentlightning.v1.store_service_pb2.CompleteAttemptsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[agentlightning.v1.store_service_pb2.CompleteAttemptsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.CompleteAttemptsResponse]]:
+        """The same for several attempts in one call. Called by processes that work at many at once. Never fails because of one
+        attempt: each has its own answer.
+
+            grpcurl -plaintext -d '{"attempts":[{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"at-0123456789abcdef","succeeded":{}}]}' localhost:4747 agentlightning.v1.StoreService/CompleteAttempts
         """
 
     @abc.abstractmethod

@@ -60,9 +60,9 @@ async def abort(context: "grpc.aio.ServicerContext[object, object]", error: Stor
 
 
 def _details(error: StoreError, code: grpc.StatusCode) -> list[any_pb2.Any]:
-    reason = ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
+    info = error_details_pb2.ErrorInfo(reason=error.reason_name, domain=DOMAIN, metadata=error.metadata)
     details: list[any_pb2.Any] = [any_pb2.Any()]
-    details[0].Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=error.metadata))
+    details[0].Pack(info)
     if code is grpc.StatusCode.INVALID_ARGUMENT and "field" in error.metadata:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.metadata["field"], description=str(error))
         details.append(any_pb2.Any())

@@ -126,19 +126,27 @@ class StoreService(StoreServiceServicer):
         return pb.ReleaseAttemptsResponse(released_attempt_ids=await self._dispatcher.write(release))
 
     async def CompleteAttempt(self, request: pb.CompleteAttemptRequest, context: Context) -> pb.CompleteAttemptResponse:
-        if request.WhichOneof("outcome") is None:
-            raise FieldInvalidError("outcome", "", "succeeded or failure")
-        if request.failure.kind != FailureKind.FAILURE_KIND_UNSPECIFIED:
-            check.check_enum("failure.kind", request.failure.kind, FailureKind)
-        if request.failure.kind == FailureKind.FAILURE_KIND_UNRESPONSIVE:
-            raise FieldInvalidError("failure.kind", "unresponsive", "a kind that a worker can tell of itself")
-        check.check_size("lost_span_count", request.lost_span_count, check.MAX_SEQUENCE_ID)
-        check.check_count("spans", request.spans, self._limits.max_batch)
-        for number, span in enumerate(request.spans):
-            span.rollout_id, span.attempt_id = request.rollout_id, request.attempt_id
-            check.check_span(span, at=f"spans[{number}].")
+        self._check_completion(request)
         rollout = await self._dispatcher.write(lambda tx: attempts.complete(tx, request))
         return pb.CompleteAttemptResponse(rollout=rollout)
+
+    async def CompleteAttempts(
+        self, request: pb.CompleteAttemptsRequest, context: Context
+    ) -> pb.CompleteAttemptsResponse:
+        check.check_count("attempts", request.attempts, self._limits.max_batch)
+        spans_in_all = [span for completion in request.attempts for span in completion.spans]
+        check.check_count("attempts.spans", spans_in_all, self._limits.max_batch)
+        Result = pb.CompleteAttemptsResponse.Result
+
+        def complete(tx: Transaction, completion: pb.CompleteAttemptRequest) -> pb.CompleteAttemptsResponse.Result:
+            try:
+                self._check_completion(completion)
+                return Result(rollout=attempts.complete(tx, completion))
+            except StoreError as error:  # which changes nothing
+                return Result(error_reason=error.reason_name, error_message=str(error), error_metadata=error.metadata)
+
+        results = await self._dispatcher.write(lambda tx: [complete(tx, one) for one in request.attempts])
+        return pb.CompleteAttemptsResponse(results=results)
 
     async def CancelRollouts(self, request: pb.CancelRolloutsRequest, context: Context) -> pb.CancelRolloutsResponse:
         check.check_count("rollout_ids", request.rollout_ids, self._limits.max_wait_ids)
@@ -433,6 +441,19 @@ class StoreService(StoreServiceServicer):
         return await self._dispatcher.write(
             lambda tx: requests.answer_once(tx, request.request_id, request, answer_type, operation)
         )
+
+    def _check_completion(self, request: pb.CompleteAttemptRequest) -> None:
+        if request.WhichOneof("outcome") is None:
+            raise FieldInvalidError("outcome", "", "succeeded or failure")
+        if request.failure.kind != FailureKind.FAILURE_KIND_UNSPECIFIED:
+            check.check_enum("failure.kind", request.failure.kind, FailureKind)
+        if request.failure.kind == FailureKind.FAILURE_KIND_UNRESPONSIVE:
+            raise FieldInvalidError("failure.kind", "unresponsive", "a kind that a worker can tell of itself")
+        check.check_size("lost_span_count", request.lost_span_count, check.MAX_SEQUENCE_ID)
+        check.check_count("spans", request.spans, self._limits.max_batch)
+        for number, span in enumerate(request.spans):
+            span.rollout_id, span.attempt_id = request.rollout_id, request.attempt_id
+            check.check_span(span, at=f"spans[{number}].")
 
     def _check_request(self, request_id: str) -> None:
         if len(request_id) > self._limits.max_request_id:

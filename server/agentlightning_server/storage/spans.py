@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agentlightning.semconv import PRIMARY_REWARD_VALUE
-from agentlightning.v1.error_reason_pb2 import ErrorReason
 from agentlightning.v1.span_pb2 import Span
 from agentlightning.v1.store_service_pb2 import AddSpansResponse
 
@@ -49,8 +48,7 @@ def reserve(tx: Transaction, rollout_id: str) -> int:
 
 def rejected(error: StoreError) -> AddSpansResponse.Result:
     """The answer for a span that was not stored."""
-    reason = ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
-    return AddSpansResponse.Result(error_reason=reason, error_message=str(error))
+    return AddSpansResponse.Result(error_reason=error.reason_name, error_message=str(error))
 
 
 def _known(tx: Transaction, new: Iterable[Span]) -> dict[tuple[str, str], int]:
