@@ -1,7 +1,6 @@
 """Brings storage, queues, waits, watches and deadlines together: every write, every read, and every call that waits."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from functools import partial
@@ -14,7 +13,7 @@ from agentlightning.v1.store_service_pb2 import (
     DeleteRolloutsRequest,
     DeleteRolloutsResponse,
     DequeueRolloutsRequest,
-    DequeueRolloutsResponse,
+    ReleaseAttemptsRequest,
     StreamDequeueRequest,
     WaitRolloutsResponse,
     WatchResponse,
@@ -115,12 +114,12 @@ class Dispatcher:
 
         def claim(tx: Transaction) -> list[Assignment] | None:
             """None: nothing there yet. A repeat is answered with what is left of its first answer, if only nothing."""
-            known = requests.recall(tx, request.request_id, request, DequeueRolloutsResponse)
+            known = requests.recall(tx, request.request_id, request, ReleaseAttemptsRequest)
             if known is not None:
-                return rollouts.still_leased(tx, known.assignments)
+                return rollouts.still_leased(tx, known.attempts)
             claimed[:] = rollouts.claim(tx, queue, request.worker_id, limit, lease_duration)
-            if claimed:
-                requests.remember(tx, request.request_id, request, DequeueRolloutsResponse(assignments=claimed))
+            if claimed:  # whose tasks, which may be large, need not be kept twice
+                requests.remember(tx, request.request_id, request, ReleaseAttemptsRequest(attempts=_refs(claimed)))
             return claimed or None
 
         if self._draining:
@@ -135,7 +134,7 @@ class Dispatcher:
                 except BaseException:
                     # The caller is gone, or the disk is full. What is claimed all the same is for others to do.
                     self._give_back(claimed)
-                    self._queues.wake(Counter({queue: woken}))
+                    self._queues.wake({queue: woken})
                     raise
                 if assignments is not None:
                     return assignments
@@ -219,9 +218,8 @@ class Dispatcher:
         """Release what nobody was told of, after whatever is claiming it now; it costs no attempt."""
 
         def release(tx: Transaction) -> None:
-            for assignment in claimed:
-                attempt = assignment.attempt
-                attempts.release(tx, AttemptRef(rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id))
+            for ref in _refs(claimed):
+                attempts.release(tx, ref)
 
         self.database.post(release)
 
@@ -231,3 +229,8 @@ class Dispatcher:
                 attempts.expire(tx, rollout_id, attempt_id)
 
         await self.database.write(expire)
+
+
+def _refs(claimed: Iterable[Assignment]) -> list[AttemptRef]:
+    attempts_ = (assignment.attempt for assignment in claimed)
+    return [AttemptRef(rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id) for attempt in attempts_]

@@ -1,8 +1,8 @@
 """Workers waiting for work: woken when a rollout enters their queue, never by a timer. Knows no storage."""
 
 import asyncio
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -65,7 +65,7 @@ class Queues:
         if waiter.woken:
             self._wake(queue, 1)
 
-    def wake(self, queued: Counter[str]) -> None:
+    def wake(self, queued: Mapping[str, int]) -> None:
         """Wake as many workers as rollouts came."""
         for queue, count in queued.items():
             self._wake(queue, count)

@@ -1,6 +1,7 @@
 """How often things happen now: counts of the last seconds, in memory. Knows no storage, and no event by name."""
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agentlightning_server.clock import SECOND, Clock
@@ -22,7 +23,7 @@ class Rates:
         self._begun = clock()
         self._seconds: deque[_Second] = deque(maxlen=WINDOW // SECOND + 1)
 
-    def add(self, events: Counter[str]) -> None:
+    def add(self, events: Mapping[str, int]) -> None:
         """Count what has just happened."""
         if not events:
             return

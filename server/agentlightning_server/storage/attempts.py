@@ -1,7 +1,8 @@
 """Attempts: leased, renewed, completed, timed out. Each function is one operation; the rules decide."""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from agentlightning.v1.attempt_pb2 import Attempt, Failure
@@ -113,13 +114,12 @@ def begin(tx: Transaction, rollout: Row, worker_id: str, lease_duration: int | N
 
 def assignment(tx: Reading, pair: Pair) -> Assignment:
     """A leased attempt as its worker is told of it."""
-    last = tx.one("last_sequence", rollout_id=pair.rollout["rollout_id"])
     lease = pair.attempt["lease_duration"]
     attempt = attempt_message(pair.attempt)
     return Assignment(
         rollout=rollout_message(pair.rollout, attempt),
         attempt=attempt,
-        next_sequence_id=1 if last is None else last["last_sequence_id"] + 1,
+        next_sequence_id=spans.last_sequence(tx, pair.rollout["rollout_id"]) + 1,
         heartbeat_interval=None if lease is None else interval(lease, pair.rollout["unresponsive_timeout"]),
     )
 
@@ -141,21 +141,14 @@ def heartbeat(tx: Transaction, ref: AttemptRef) -> HeartbeatAttemptsResponse.Res
         return HeartbeatAttemptsResponse.Result(
             attempt_id=ref.attempt_id, status=proto_attempt_status(pair.attempt["status"])
         )
-    apply(tx, pair, verdict)
-    expire_time = touch(tx, ref.attempt_id)
+    _, attempt = apply(tx, pair, verdict, heard=True)
+    expire_time = attempt["lease_expire_time"]
     return HeartbeatAttemptsResponse.Result(
         attempt_id=ref.attempt_id,
         held=True,
         lease_expire_time=None if expire_time is None else timestamp(expire_time),
         status=proto_attempt_status(verdict.attempt),
     )
-
-
-def touch(tx: Transaction, attempt_id: str) -> int | None:
-    """Note when an attempt was heard of, which extends the lease of a live one, and say until when."""
-    row = tx.one("touch_attempt", attempt_id=attempt_id, now=tx.now)
-    expire_time: int | None = None if row is None else row["lease_expire_time"]
-    return expire_time
 
 
 def release(tx: Transaction, ref: AttemptRef) -> bool:
@@ -186,7 +179,7 @@ def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
     failure = request.failure if request.HasField("failure") else None
     verdict = None if _is_repeat(pair, failure) else _completed(pair, failure)
     # Also those of a repeat: an administrator may have said the same before, without them.
-    spans.add_all(tx, request.spans)
+    spans.add(tx, request.rollout_id, request.attempt_id, request.spans)
     if verdict is None:
         row = tx.one("rollout_with_attempt", rollout_id=request.rollout_id)
         assert row is not None
@@ -280,26 +273,24 @@ def update(tx: Transaction, request: UpdateAttemptRequest) -> Attempt:
     return attempt_message(find(tx, asked.rollout_id, attempt_id).attempt)
 
 
-def add_spans(tx: Transaction, new: Iterable[Span]) -> list[AddSpansResponse.Result]:
+def add_spans(tx: Transaction, new: Sequence[Span]) -> list[AddSpansResponse.Result]:
     """Store spans, each on its own: one that cannot be placed is rejected alone. New ones are signs of life."""
-    results: list[AddSpansResponse.Result] = []
-    pairs: dict[tuple[str, str], Pair] = {}
-    placed: dict[int, Span] = {}
-    for number, span in enumerate(new):
-        ids = span.rollout_id, span.attempt_id
-        results.append(AddSpansResponse.Result())
-        try:
-            pairs[ids] = pairs.get(ids) or find(tx, *ids)
-        except StoreError as error:
-            results[number] = spans.rejected(error)
-        else:
-            placed[number] = span
-    for number, result in zip(placed, spans.add_all(tx, list(placed.values())), strict=True):
-        results[number] = result
-    fresh = [span for number, span in placed.items() if not results[number].duplicate]
-    for ids in dict.fromkeys((span.rollout_id, span.attempt_id) for span in fresh):
-        apply(tx, pairs[ids], rules.on_span(pairs[ids].now))
-        touch(tx, ids[1])
+    of_attempt: defaultdict[tuple[str, str], list[Span]] = defaultdict(list)
+    keys = [(span.rollout_id, span.attempt_id) for span in new]
+    for key, span in zip(keys, new, strict=True):
+        of_attempt[key].append(span)
+    results = {ids: iter(_add_spans(tx, *ids, its)) for ids, its in of_attempt.items()}
+    return [next(results[key]) for key in keys]
+
+
+def _add_spans(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[Span]) -> list[AddSpansResponse.Result]:
+    try:
+        pair = find(tx, rollout_id, attempt_id)
+    except StoreError as error:
+        return [spans.rejected(error)] * len(new)
+    results = spans.add(tx, rollout_id, attempt_id, new)
+    if not all(result.duplicate for result in results):
+        apply(tx, pair, rules.on_span(pair.now), heard=True)
     return results
 
 

@@ -35,6 +35,7 @@ _WRITER_PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA mmap_size = 0",
+    "PRAGMA wal_autocheckpoint = 4000",  # pages: what changes all the time is written back once for many commits
     f"PRAGMA journal_size_limit = {WAL_LIMIT}",
     "PRAGMA trusted_schema = OFF",
 )

@@ -122,15 +122,13 @@ SELECT * FROM attempts WHERE attempt_id = :attempt_id AND rollout_id = :rollout_
 
 -- name: set_attempt_status
 UPDATE attempts SET
-  status = :status, lost = :lost, end_time = :end_time, lease_expire_time = :lease_expire_time, failure = :failure,
-  revision = :revision
+  status = :status, lost = :lost, end_time = :end_time, last_heartbeat_time = :last_heartbeat_time,
+  lease_expire_time = :lease_expire_time, failure = :failure, revision = :revision
 WHERE attempt_id = :attempt_id;
 
 -- name: touch_attempt
-UPDATE attempts SET last_heartbeat_time = :now,
-  lease_expire_time = CASE WHEN end_time IS NULL THEN :now + lease_duration END
-WHERE attempt_id = :attempt_id
-RETURNING lease_expire_time;
+UPDATE attempts SET last_heartbeat_time = :last_heartbeat_time, lease_expire_time = :lease_expire_time
+WHERE attempt_id = :attempt_id;
 
 -- name: set_attempt_reward
 UPDATE attempts SET final_reward = :reward, reward_sequence_id = :sequence_id, revision = :revision

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from agentlightning.v1.rollout_pb2 import Assignment, Rollout
-from agentlightning.v1.store_service_pb2 import UpdateRolloutRequest
+from agentlightning.v1.store_service_pb2 import AttemptRef, UpdateRolloutRequest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from agentlightning_server.errors import StoreError, rollout_not_found
@@ -50,12 +50,12 @@ def claim(tx: Transaction, queue: str, worker_id: str, limit: int, lease_duratio
     return claimed
 
 
-def still_leased(tx: Reading, assigned: Iterable[Assignment]) -> list[Assignment]:
-    """Those of the assignments that are still their holder's, as they stand now."""
+def still_leased(tx: Reading, claimed: Iterable[AttemptRef]) -> list[Assignment]:
+    """Those of the claimed attempts that are still their holder's, as they stand now."""
     pairs = []
-    for known in assigned:
+    for ref in claimed:
         with suppress(StoreError):  # deleted meanwhile
-            pairs.append(verdicts.find(tx, known.attempt.rollout_id, known.attempt.attempt_id))
+            pairs.append(verdicts.find(tx, ref.rollout_id, ref.attempt_id))
     live = [pair for pair in pairs if AttemptStatus(pair.attempt["status"]).is_live and pair.now.is_latest]
     return [attempts.assignment(tx, pair) for pair in live]
 

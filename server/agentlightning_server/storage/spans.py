@@ -2,9 +2,7 @@
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from agentlightning.semconv import PRIMARY_REWARD_VALUE
 from agentlightning.v1.span_pb2 import Span
@@ -12,29 +10,29 @@ from agentlightning.v1.store_service_pb2 import AddSpansResponse
 
 from agentlightning_server.errors import StoreError
 from agentlightning_server.storage.rows import micros
-from agentlightning_server.storage.transaction import Transaction
+from agentlightning_server.storage.transaction import Reading, Row, Transaction
 
 
-def add_all(tx: Transaction, new: Sequence[Span]) -> list[AddSpansResponse.Result]:
-    """Store spans of attempts that exist, numbering those that their makers did not."""
-    known = _known(tx, new)
-    last = {rollout_id: _last_sequence(tx, rollout_id) for rollout_id in {span.rollout_id for span in new}}
+def add(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[Span]) -> list[AddSpansResponse.Result]:
+    """Store spans of an attempt that exists, numbering those that their makers did not."""
+    ids = {"rollout_id": rollout_id, "attempt_id": attempt_id}
+    span_ids = [span.span_id for span in new]
+    known = _known(tx, attempt_id, span_ids)
+    last = before = last_sequence(tx, rollout_id)
     results: list[AddSpansResponse.Result] = []
-    fresh: list[Span] = []
-    for span in new:
-        key = span.attempt_id, span.span_id
-        is_known = key in known
+    fresh: list[Row] = []
+    for span_id, span in zip(span_ids, new, strict=True):
+        is_known = span_id in known
         if not is_known:
-            span.sequence_id = known[key] = span.sequence_id or last[span.rollout_id] + 1
-            last[span.rollout_id] = max(last[span.rollout_id], span.sequence_id)
-            fresh.append(span)
-        results.append(AddSpansResponse.Result(sequence_id=known[key], duplicate=is_known))
-    for rollout_id in {span.rollout_id for span in fresh}:
-        tx.run("raise_sequence", rollout_id=rollout_id, sequence_id=last[rollout_id])
-    tx.run_many("insert_span", map(_columns, fresh))
-    for span in fresh:
-        if (reward := _reward(span)) is not None:
-            _set_reward(tx, span, reward)
+            number = known[span_id] = span.sequence_id = span.sequence_id or last + 1
+            last = max(last, number)
+            fresh.append(ids | _columns(span, span_id, number))
+            if (reward := _reward(span)) is not None:
+                _set_reward(tx, ids, number, reward)
+        results.append(AddSpansResponse.Result(sequence_id=known[span_id], duplicate=is_known))
+    if last > before:
+        tx.run("raise_sequence", rollout_id=rollout_id, sequence_id=last)
+    tx.run_many("insert_span", fresh)
     tx.notices.events["spans"] += len(fresh)
     return results
 
@@ -46,34 +44,27 @@ def reserve(tx: Transaction, rollout_id: str) -> int:
     return int(row["last_sequence_id"])
 
 
+def last_sequence(tx: Reading, rollout_id: str) -> int:
+    """The last sequence id that a rollout's spans have, or that was set aside for one; 0 when none was."""
+    row = tx.one("last_sequence", rollout_id=rollout_id)
+    return 0 if row is None else int(row["last_sequence_id"])
+
+
 def rejected(error: StoreError) -> AddSpansResponse.Result:
     """The answer for a span that was not stored."""
     return AddSpansResponse.Result(error_reason=error.reason_name, error_message=str(error))
 
 
-def _known(tx: Transaction, new: Iterable[Span]) -> dict[tuple[str, str], int]:
-    """The numbers of those of the spans that are stored already, by attempt and span."""
-    span_ids: defaultdict[str, list[str]] = defaultdict(list)
-    for span in new:
-        span_ids[span.attempt_id].append(span.span_id)
+def _known(tx: Reading, attempt_id: str, span_ids: Sequence[str]) -> dict[str, int]:
+    """The numbers of those of the spans that are stored already."""
+    rows = tx.all("known_spans", attempt_id=attempt_id, span_ids=json.dumps(span_ids))
+    return {row["span_id"]: row["sequence_id"] for row in rows}
+
+
+def _columns(span: Span, span_id: str, number: int) -> Row:
     return {
-        (attempt_id, row["span_id"]): row["sequence_id"]
-        for attempt_id, ids in span_ids.items()
-        for row in tx.all("known_spans", attempt_id=attempt_id, span_ids=json.dumps(ids))
-    }
-
-
-def _last_sequence(tx: Transaction, rollout_id: str) -> int:
-    row = tx.one("last_sequence", rollout_id=rollout_id)
-    return 0 if row is None else int(row["last_sequence_id"])
-
-
-def _columns(span: Span) -> dict[str, Any]:
-    return {
-        "rollout_id": span.rollout_id,
-        "attempt_id": span.attempt_id,
-        "span_id": span.span_id,
-        "sequence_id": span.sequence_id,
+        "span_id": span_id,
+        "sequence_id": number,
         "trace_id": span.trace_id,
         "parent_span_id": span.parent_span_id,
         "name": span.name,
@@ -83,10 +74,10 @@ def _columns(span: Span) -> dict[str, Any]:
     }
 
 
-def _set_reward(tx: Transaction, span: Span, reward: float) -> None:
-    ids = {"attempt_id": span.attempt_id, "reward": reward, "revision": tx.next_revision()}
-    if tx.run("set_attempt_reward", sequence_id=span.sequence_id, **ids):
-        tx.run("set_rollout_reward", rollout_id=span.rollout_id, **ids)
+def _set_reward(tx: Transaction, ids: Mapping[str, str], number: int, reward: float) -> None:
+    change = {"attempt_id": ids["attempt_id"], "reward": reward, "revision": tx.next_revision()}
+    if tx.run("set_attempt_reward", sequence_id=number, **change):
+        tx.run("set_rollout_reward", rollout_id=ids["rollout_id"], **change)
 
 
 def _reward(span: Span) -> float | None:

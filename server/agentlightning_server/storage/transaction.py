@@ -1,7 +1,7 @@
 """What an operation works with: a connection, the time, the revision, and the notices for after the commit."""
 
 import sqlite3
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class LostAttempt(NamedTuple):
 class Notices:
     """What others need to know once a commit is on disk."""
 
-    queued: Counter[str] = field(default_factory=Counter)
+    queued: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """How many rollouts entered each queue."""
     ended: list[str] = field(default_factory=list)
     """Rollouts that became terminal."""
@@ -39,20 +39,22 @@ class Notices:
     """Attempts that their workers completed or released."""
     on_disk: list[Callable[[], None]] = field(default_factory=list)
     """What the operations want done before anybody hears of the rest."""
-    events: Counter[str] = field(default_factory=Counter)
+    events: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """What happened how often: `created` rollouts, `started` attempts, `ended` rollouts, `spans`."""
     revision: int = 0
     """The last revision made; 0 when nothing changed that has one."""
 
     def add(self, other: "Notices") -> None:
         """Take over another's notices."""
-        self.queued += other.queued
+        for queue, count in other.queued.items():
+            self.queued[queue] += count
+        for event, count in other.events.items():
+            self.events[event] += count
         self.ended += other.ended
         self.deadlines += other.deadlines
         self.lost += other.lost
         self.given_up += other.given_up
         self.on_disk += other.on_disk
-        self.events += other.events
         self.revision = max(self.revision, other.revision)
 
 
@@ -91,6 +93,10 @@ class Transaction(Reading):
     def run(self, name: str, /, **values: Any) -> int:
         """Execute a named query and say how many rows it changed."""
         return self.connection.execute(queries()[name], values).rowcount
+
+    def run_with(self, name: str, row: Row) -> None:
+        """Execute a named query with the columns of a row."""
+        self.connection.execute(queries()[name], row)
 
     def run_many(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Execute a named query once for each row of values."""

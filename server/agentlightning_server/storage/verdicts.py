@@ -80,19 +80,31 @@ def apply(
     verdict: Verdict,
     failure: Failure | None = None,
     *,
+    heard: bool = False,
     by_holder: bool = False,
     released: bool = False,
 ) -> tuple[Row, Row]:
     """Bring a rollout and its attempt to where a rule says they stand, and note whom that takes the attempt from.
 
+    Args:
+        tx: The transaction.
+        pair: Where they stand.
+        verdict: Where they shall stand.
+        failure: Why an attempt that does not end well ends.
+        heard: It is a sign of life: a live attempt's lease is extended.
+        by_holder: It is the worker who says so.
+        released: The attempt is given back unstarted.
+
     Returns:
         The rows of both afterwards.
     """
-    attempt, rollout = apply_attempt(tx, pair, verdict, failure), None
+    attempt, rollout = apply_attempt(tx, pair, verdict, failure, heard=heard), None
     if pair.now.is_latest:
         rollout = apply_rollout(tx, pair.rollout, verdict, released=released)
         if attempt is not None and rollout is None:
             rollout = set_columns(tx, "set_rollout_revision", pair.rollout, revision=tx.next_revision())
+    if heard and attempt is None:
+        attempt = set_columns(tx, "touch_attempt", pair.attempt, **_heard_now(tx, pair, verdict.attempt))
     after = replace(pair.now, rollout=verdict.rollout, attempt=verdict.attempt)
     if rules.is_held(pair.now) and not rules.is_held(after):
         if by_holder:
@@ -108,14 +120,15 @@ def note_lost(tx: Transaction, pair: Pair, status: AttemptStatus, *, superseded:
     tx.notices.lost.append(LostAttempt(*ids, status, superseded))
 
 
-def apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None) -> Row | None:
+def apply_attempt(
+    tx: Transaction, pair: Pair, verdict: Verdict, failure: Failure | None, *, heard: bool = False
+) -> Row | None:
     """Bring an attempt to where a rule says it stands, and its worker with it; None when it stands there already."""
     before = pair.now.attempt
     if verdict.attempt is before:
         return None
     attempt_id, worker_id = pair.attempt["attempt_id"], pair.attempt["worker_id"]
     is_live = verdict.attempt.is_live
-    lease = pair.attempt["lease_duration"]
     why = None if is_live or verdict.attempt is AttemptStatus.SUCCEEDED or failure is None else settled(failure)
     row = set_columns(
         tx,
@@ -124,7 +137,7 @@ def apply_attempt(tx: Transaction, pair: Pair, verdict: Verdict, failure: Failur
         status=verdict.attempt.value,
         lost=verdict.lost,
         end_time=None if is_live else max(tx.now, pair.attempt["start_time"]),
-        lease_expire_time=tx.now + lease if is_live and lease is not None else None,
+        **_heard_now(tx, pair, verdict.attempt, heard),
         failure=None if why is None else why.SerializeToString(deterministic=True),
         revision=tx.next_revision(),
     )
@@ -182,9 +195,18 @@ def end_back_off(tx: Transaction, rollout_id: str) -> None:
 
 def set_columns(tx: Transaction, query: str, row: Row, **columns: Any) -> Row:
     """Set columns of a row, and give the row as it then is."""
-    changed = {**row, **columns}
-    tx.run(query, **changed)
+    changed = row | columns
+    tx.run_with(query, changed)
     return changed
+
+
+def _heard_now(tx: Transaction, pair: Pair, status: AttemptStatus, heard: bool = True) -> dict[str, int | None]:
+    """When an attempt was last heard of, and until when it is leased then."""
+    lease = pair.attempt["lease_duration"]
+    return {
+        "last_heartbeat_time": tx.now if heard else pair.attempt["last_heartbeat_time"],
+        "lease_expire_time": tx.now + lease if status.is_live and lease is not None else None,
+    }
 
 
 def cancelled(why: str) -> Failure:
