@@ -8,7 +8,7 @@ PROTOS := $(wildcard proto/agentlightning/v1/*.proto)
 DEV := $(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-python faults lint types imports proto proto-check format clean
+.PHONY: help demo install test test-python faults bench bench-peer lint types imports proto proto-check format clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,12 @@ test-python: .venv/dev  ## The tests alone
 
 faults: .venv/dev  ## The fault tests at length, with their counts
 	AGL_TEST_LENGTH=long $(BIN)/python -m pytest tests/faults
+
+bench: .venv/installed  ## Measure this machine's store, in under five minutes
+	$(BIN)/python tests/benchmarks
+
+bench-peer: .venv/installed  ## The same beside agentlightning 0.3.0, which it installs for itself
+	$(BIN)/python tests/benchmarks --peer
 
 lint: .venv/dev  ## ruff: lint and format
 	$(BIN)/ruff check .
