@@ -68,6 +68,7 @@ def fill(database: Path, rollouts: int) -> None:
             "UPDATE store SET revision = ?, attempt_count = ?, span_count = ?",
             (model.revisions * rollouts, rollouts, SPANS * rollouts),
         )
+        connection.execute("UPDATE rollout_counts SET count = ?", (rollouts,))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

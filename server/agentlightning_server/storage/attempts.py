@@ -82,6 +82,7 @@ def begin(tx: Transaction, rollout: Row, worker_id: str, lease_duration: int | N
     ids = {"rollout_id": rollout["rollout_id"], "attempt_id": "at-" + secrets.token_hex(8)}
     if rollout["latest_attempt_id"] is not None:
         _supersede(tx, find(tx, ids["rollout_id"], rollout["latest_attempt_id"]))
+    tx.move(rollout["queue"], rollout["status"], RolloutStatus.PREPARING.value)
     reopened = dict.fromkeys(("available_time", "final_reward", "end_time", "end_revision"))
     if any(rollout[column] is not None for column in reopened):
         rollout = set_columns(tx, "reopen_rollout", rollout, **reopened)

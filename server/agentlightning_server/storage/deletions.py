@@ -131,6 +131,7 @@ def _delete(tx: Transaction, rollouts: Sequence[Row]) -> int:
         _free_worker(tx, rollout_id)
         attempt_count += tx.run("delete_attempts", rollout_id=rollout_id)
         tx.run("delete_rollout", rollout_id=rollout_id)
+        tx.move(row["queue"], row["status"], None)
         tx.run("delete_sequence", rollout_id=rollout_id)
         tx.run("put_deletion", rollout_id=rollout_id)
         _bury(tx, rollout_id, row["run_id"], row["queue"])

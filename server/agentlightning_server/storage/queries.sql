@@ -6,6 +6,13 @@ UPDATE store SET
   attempt_count = attempt_count + :attempt_count,
   span_count = span_count + :span_count;
 
+-- name: move_rollouts
+INSERT INTO rollout_counts (queue, status, count) VALUES (:queue, :status, :count)
+ON CONFLICT (queue, status) DO UPDATE SET count = count + excluded.count;
+
+-- name: forget_count
+DELETE FROM rollout_counts WHERE queue = :queue AND status = :status AND count = 0;
+
 -- name: revision
 SELECT revision FROM store;
 
@@ -244,17 +251,17 @@ DELETE FROM requests WHERE request_id IN (
 );
 
 -- name: rollouts_to_delete
-SELECT rollout_id, run_id, queue, attempt_count, end_time FROM rollouts
+SELECT rollout_id, run_id, queue, status, attempt_count, end_time FROM rollouts
 WHERE rollout_id IN (SELECT value FROM json_each(:rollout_ids));
 
 -- name: ended_rollouts
-SELECT rollout_id, run_id, queue, attempt_count FROM rollouts
+SELECT rollout_id, run_id, queue, status, attempt_count FROM rollouts
 WHERE end_order <= :ended_by
 ORDER BY end_order, id
 LIMIT :limit;
 
 -- name: ended_rollouts_of_run
-SELECT rollout_id, run_id, queue, attempt_count FROM rollouts
+SELECT rollout_id, run_id, queue, status, attempt_count FROM rollouts
 WHERE run_id = :run_id AND end_time <= :ended_by
 ORDER BY end_time
 LIMIT :limit;
@@ -317,7 +324,7 @@ LIMIT :limit;
 DELETE FROM workers WHERE worker_id = :worker_id;
 
 -- name: count_rollouts
-SELECT queue, status, count FROM rollout_counts WHERE count > 0 ORDER BY queue, status;
+SELECT queue, status, count FROM rollout_counts ORDER BY queue, status;
 
 -- name: oldest_queued
 SELECT min(create_time) AS create_time FROM rollouts WHERE queue = :queue AND status IN ('queuing', 'requeuing');

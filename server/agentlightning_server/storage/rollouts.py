@@ -111,6 +111,7 @@ def _insert(tx: Transaction, new: Rollout) -> Row:
         **columns,
     )
     assert row is not None
+    tx.move(row["queue"], None, row["status"])
     tx.notices.events["created"] += 1
     return row
 

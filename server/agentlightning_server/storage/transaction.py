@@ -39,6 +39,8 @@ class Notices:
     """Attempts that their workers completed or released."""
     on_disk: list[Callable[[], None]] = field(default_factory=list)
     """What the operations want done before anybody hears of the rest."""
+    moves: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    """How many more rollouts each queue has in each status."""
     events: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """What happened how often: `created` rollouts, `started` attempts, `ended` rollouts, `spans`."""
     revision: int = 0
@@ -48,6 +50,8 @@ class Notices:
         """Take over another's notices."""
         for queue, count in other.queued.items():
             self.queued[queue] += count
+        for place, count in other.moves.items():
+            self.moves[place] += count
         for event, count in other.events.items():
             self.events[event] += count
         self.ended += other.ended
@@ -98,6 +102,13 @@ class Transaction(Reading):
         """Execute a named query with the columns of a row."""
         self.connection.execute(queries()[name], row)
 
+    def move(self, queue: str, before: str | None, after: str | None) -> None:
+        """Note that a rollout changes its status; None: it comes into being, or goes."""
+        if before is not None:
+            self.notices.moves[queue, before] -= 1
+        if after is not None:
+            self.notices.moves[queue, after] += 1
+
     def run_many(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Execute a named query once for each row of values."""
         self.connection.executemany(queries()[name], rows)
@@ -133,3 +144,7 @@ def keep_counts(connection: sqlite3.Connection, notices: Notices) -> None:
         started, spans = notices.events["started"], notices.events["spans"]
         values = {"revision": notices.revision, "attempt_count": started, "span_count": spans}
         connection.execute(queries()["keep_counts"], values)
+    moved = [(*place, count) for place, count in notices.moves.items() if count]
+    rows = [dict(zip(("queue", "status", "count"), move, strict=True)) for move in moved]
+    connection.executemany(queries()["move_rollouts"], rows)
+    connection.executemany(queries()["forget_count"], rows)

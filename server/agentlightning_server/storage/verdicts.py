@@ -153,6 +153,7 @@ def apply_rollout(tx: Transaction, rollout: Row, verdict: Verdict, *, released: 
     same_redeliveries = verdict.redeliveries == rollout["redelivery_count"]
     if status is before and same_redeliveries and not released:
         return None
+    tx.move(rollout["queue"], before, status)
     if status.is_at_work and before.is_at_work and same_redeliveries:
         return set_columns(tx, "set_rollout_at_work", rollout, status=status.value, revision=tx.next_revision())
     available_time = tx.now + verdict.backoff if status is RolloutStatus.REQUEUING and verdict.backoff else None

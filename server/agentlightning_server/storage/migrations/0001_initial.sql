@@ -57,27 +57,13 @@ CREATE INDEX rollouts_end_time ON rollouts (end_order);
 CREATE INDEX rollouts_final_reward ON rollouts (reward_order);
 CREATE UNIQUE INDEX rollouts_revision ON rollouts (revision);
 
--- How many rollouts of each queue are in each status: kept, because counting rows reads them all.
+-- How many rollouts of each queue are in each status: kept by each commit, because counting rows reads them all.
 CREATE TABLE rollout_counts (
   queue TEXT NOT NULL,
   status TEXT NOT NULL,
   count INTEGER NOT NULL,
   PRIMARY KEY (queue, status)
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER rollouts_inserted AFTER INSERT ON rollouts BEGIN
-  INSERT INTO rollout_counts (queue, status, count) VALUES (new.queue, new.status, 1)
-  ON CONFLICT (queue, status) DO UPDATE SET count = count + 1;
-END;
-CREATE TRIGGER rollouts_moved AFTER UPDATE OF status ON rollouts WHEN new.status <> old.status BEGIN
-  UPDATE rollout_counts SET count = count - 1 WHERE queue = old.queue AND status = old.status;
-  INSERT INTO rollout_counts (queue, status, count) VALUES (new.queue, new.status, 1)
-  ON CONFLICT (queue, status) DO UPDATE SET count = count + 1;
-END;
-CREATE TRIGGER rollouts_deleted AFTER DELETE ON rollouts BEGIN
-  UPDATE rollout_counts SET count = count - 1 WHERE queue = old.queue AND status = old.status;
-  DELETE FROM rollout_counts WHERE queue = old.queue AND status = old.status AND count = 0;
-END;
-
 CREATE TABLE attempts (
   attempt_id TEXT PRIMARY KEY,
   rollout_id TEXT NOT NULL REFERENCES rollouts (rollout_id) ON DELETE CASCADE,
