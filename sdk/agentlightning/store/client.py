@@ -614,12 +614,7 @@ class LightningStoreClient(LightningStore):
         return await connection.call(method, request, retry_seconds=self.retry_seconds, **options)
 
     async def _add_spans(self, batch: list[span_pb2.Span]) -> list[pb.AddSpansResponse.Result]:
-        answer, is_repeat = await connection_to(self.server_address).call_or_repeat(
-            "AddSpans", pb.AddSpansRequest(spans=batch), retry_seconds=self.retry_seconds
-        )
-        for result in answer.results:
-            result.duplicate &= not is_repeat  # what a repeat calls duplicates are the first call's own
-        return list(answer.results)
+        return await sending.sender_to(self.server_address, self.retry_seconds).send(batch)
 
     async def _dequeue(self, request: pb.DequeueRolloutsRequest, on_lost: OnLost | None) -> list[AttemptedRollout]:
         wait = convert.seconds(request.wait_timeout)

@@ -37,9 +37,9 @@ T = TypeVar("T")
 
 DEFAULT_PORT = 4747
 MAX_MESSAGE_BYTES = 16 << 20
+CALL_SECONDS = 30.0
 
 _log = logging.getLogger(__name__)
-_CALL_SECONDS = 30.0
 _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.1, 2.0, 1.6
 _DETAILS_KEY = "grpc-status-details-bin"
 _SCHEMES = {"": False, "http": False, "grpc": False, "https": True, "grpcs": True}
@@ -183,30 +183,18 @@ class Connection:
         )
         self.stub = cast("StoreServiceAsyncStub", StoreServiceStub(self.channel))
 
-    async def call(self, method: str, request: Any, *, retry_seconds: float, timeout: float = _CALL_SECONDS) -> Any:
+    async def call(self, method: str, request: Any, *, retry_seconds: float, timeout: float = CALL_SECONDS) -> Any:
         """Make a unary call, again and again while the store cannot be reached: every call is safe to repeat.
 
         Raises:
             StoreError: The store refused, or could not be reached for `retry_seconds`.
         """
-        answer, _ = await self.call_or_repeat(method, request, retry_seconds=retry_seconds, timeout=timeout)
-        return answer
-
-    async def call_or_repeat(
-        self, method: str, request: Any, *, retry_seconds: float, timeout: float = _CALL_SECONDS
-    ) -> tuple[Any, bool]:
-        """Make a call; also say whether it is a repeat that was answered: what it asks may have been done before.
-
-        Raises:
-            StoreError: The store refused, or could not be reached for `retry_seconds`.
-        """
-        backoff, is_repeat = Backoff(retry_seconds), False
+        backoff = Backoff(retry_seconds)
         while True:
             try:
-                return await getattr(self.stub, method)(request, timeout=timeout), is_repeat
+                return await getattr(self.stub, method)(request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 await backoff.pause_or_raise(error, self.target)
-                is_repeat = True
 
 
 class Backoff:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from google.protobuf.message import DecodeError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agentlightning.errors import InvalidRequestError
@@ -42,7 +43,7 @@ def span_to_proto(span: Span) -> span_pb2.Span:
         return _span_to_proto(span)
     except InvalidRequestError as error:
         raise invalid_span(span, str(error)) from None
-    except (TypeError, ValueError, OverflowError) as error:  # what the generated classes do not take
+    except (TypeError, ValueError, OverflowError, RecursionError, DecodeError) as error:  # what protobuf does not take
         raise invalid_span(span, str(error)) from error
 
 

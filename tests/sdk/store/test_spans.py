@@ -1,6 +1,7 @@
 """Spans: stored once, numbered, kept whole, and refused alone."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 
@@ -118,8 +119,9 @@ async def test_one_bad_span_keeps_no_other_from_being_stored(
         ({"trace_id": "0"}, "trace_id is '0'"),
         ({"sequence_id": -1}, "sequence_id is '-1'"),
         ({"why": float("nan")}, "extra fields is"),
+        ({"attributes": {"x": functools.reduce(lambda inner, _: [inner], range(60), 1)}}, "span-1.*Depth"),
     ],
-    ids=["attribute", "time", "time of an event", "trace id", "number", "extra field"],
+    ids=["attribute", "time", "time of an event", "trace id", "number", "extra field", "depth"],
 )
 async def test_a_bad_value_is_named(
     store: agl.LightningStoreClient, make_span: MakeSpan, fields: dict[str, object], named: str
