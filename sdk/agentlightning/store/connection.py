@@ -6,14 +6,15 @@ gRPC itself does not live through a fork. Knows no operation of the store.
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextvars
 import logging
 import os
 import random
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 import grpc
@@ -68,31 +69,119 @@ _OPTIONS = (
 
 
 class _GrpcThread:
-    """A thread with an event loop, started when it is first needed."""
+    """A thread with an event loop, started when it is first needed.
+
+    Waking a thread costs as much as a call: what is handed over at about the same time, either way, shares one waking.
+    """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.connections: dict[str, Connection] = {}
+        self._starting = threading.Lock()
+        # Of its own: our traffic must not carry a rollout's identity into somebody's instrumentation.
+        self._context = contextvars.Context()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._is_woken = False
+        self._ended: dict[asyncio.AbstractEventLoop, list[_Call[Any]]] = {}
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+    def do(self, job: Callable[[], None]) -> None:
+        """Do something on the thread. From any thread; in the order of asking."""
+        with self._starting:
+            if self.loop is None:
+                self.loop = asyncio.new_event_loop()
+                threading.Thread(target=self.loop.run_forever, name="agentlightning-grpc", daemon=True).start()
+        self._jobs.append(job)
+        if not self._is_woken:
+            self._is_woken = True
+            self.loop.call_soon_threadsafe(self._do_all, context=self._context)
+
+    def tell(self, call: "_Call[Any]") -> None:
+        """Tell the loop that a call came from that it has ended. On the thread."""
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self._tell_all)
+        self._ended.setdefault(call.answer.get_loop(), []).append(call)
+
+    async def close(self) -> None:
+        for connection in self.connections.values():
+            await connection.channel.close(grace=0)
+        self.connections.clear()
+
+    def _do_all(self) -> None:
+        self._is_woken = False  # before looking: who asks from now on wakes the thread again
+        for _ in range(len(self._jobs)):
+            self._jobs.popleft()()
+
+    def _tell_all(self) -> None:
+        ended, self._ended = self._ended, {}
+        for loop, calls in ended.items():
+            try:
+                loop.call_soon_threadsafe(_settle, calls)
+            except RuntimeError:  # it is closed, and who was in it gone
+                for call in calls:
+                    call.abandon()
+
+
+class _Call(Generic[T]):
+    """A coroutine on the gRPC thread, and a future in the loop that asked for it.
+
+    Attributes:
+        answer: What the coroutine returned or raised.
+    """
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, None]] | None = None
+    ) -> None:
         if any(thread.loop is not None for thread in _inherited):
             coroutine.close()
             raise StoreError(
                 "this process was forked from one that had talked to a store, and gRPC does not live through that: "
                 "start it by spawning, or fork before the first call"
             )
-        with self.lock:
-            if self.loop is None:
-                self.loop = asyncio.new_event_loop()
-                threading.Thread(target=self.loop.run_forever, name="agentlightning-grpc", daemon=True).start()
-        # In a context of its own: our traffic must not carry a rollout's identity into somebody's instrumentation.
-        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
+        self.answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._undo = undo
+        self._thread = _thread
+        self._thread.do(partial(self._start, coroutine))
 
-    async def close(self) -> None:
-        for connection in self.connections.values():
-            await connection.channel.close(grace=0)
-        self.connections.clear()
+    def give_up(self) -> None:
+        """Nobody waits for the answer any more."""
+        self.answer.cancel()
+        self._thread.do(self.abandon)
+
+    def abandon(self) -> None:
+        """Cancel the coroutine, or undo what it has done. On the gRPC thread."""
+        self._task.cancel()
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            self._task.add_done_callback(partial(self._undo_result, undo))
+
+    def settle(self) -> None:
+        """Set the answer, if somebody still waits for it."""
+        if self._task.cancelled():
+            self.answer.cancel()
+        elif error := self._task.exception():
+            if not self.answer.done():
+                self.answer.set_exception(error)
+        elif not self.answer.done():
+            self.answer.set_result(self._task.result())
+
+    def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._task = asyncio.create_task(coroutine)
+        self._task.add_done_callback(lambda _: self._thread.tell(self))
+
+    def _undo_result(self, undo: Callable[[T], Coroutine[Any, Any, None]], task: "asyncio.Task[T]") -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._undoing = asyncio.create_task(undo(task.result()))
+            self._undoing.add_done_callback(_log_failure)
+
+
+def _settle(calls: "Iterable[_Call[Any]]") -> None:
+    for call in calls:
+        call.settle()
+
+
+def _log_failure(undoing: "asyncio.Task[None]") -> None:
+    if not undoing.cancelled() and (error := undoing.exception()):
+        _log.debug("what was done for a caller who is gone could not be undone: %s", error)
 
 
 _thread = _GrpcThread()
@@ -109,7 +198,7 @@ def _forget() -> None:
 def _close_at_exit() -> None:
     if _thread.loop is not None:
         try:
-            _thread.run(_thread.close()).result(timeout=2)
+            asyncio.run_coroutine_threadsafe(_thread.close(), _thread.loop).result(timeout=2)
         except TimeoutError:
             _log.debug("gRPC did not close in time")
 
@@ -125,27 +214,11 @@ def is_in_use() -> bool:
 
 async def run(coroutine: Coroutine[Any, Any, T], *, undo: Callable[[T], Coroutine[Any, Any, None]] | None = None) -> T:
     """Run a coroutine on the gRPC thread; cancelling the caller cancels it, or undoes it when it was just done."""
-    future: concurrent.futures.Future[T] | None = None
-
-    async def undone_if_unheard() -> T:
-        """The caller may be cancelled between the coroutine's end and the moment that its result reaches the future."""
-        result = await coroutine
-
-        def look(_: object) -> None:
-            if undo is not None and future is not None and future.cancelled():
-                _thread.run(undo(result))
-
-        task = asyncio.current_task()
-        assert task is not None
-        task.add_done_callback(look)
-        return result
-
-    future = _thread.run(coroutine if undo is None else undone_if_unheard())
+    call = _Call(coroutine, undo)
     try:
-        return await asyncio.wrap_future(future)
+        return await call.answer
     except asyncio.CancelledError:
-        if undo is not None and future.done() and not future.cancelled() and future.exception() is None:
-            _thread.run(undo(future.result()))
+        call.give_up()  # even if it has ended: its answer may be on the way, or here and not taken
         raise
 
 
@@ -153,17 +226,17 @@ async def stream(produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, No
     """What a coroutine on the gRPC thread emits, item by item, in the caller's loop."""
     loop, items = asyncio.get_running_loop(), asyncio.Queue[tuple[T] | None]()
 
-    def emit(item: T | None, *, end: bool = False) -> None:
-        loop.call_soon_threadsafe(items.put_nowait, None if end else (cast(T, item),))
+    def emit(item: T) -> None:
+        loop.call_soon_threadsafe(items.put_nowait, (item,))
 
-    producer = _thread.run(produce(emit))
-    producer.add_done_callback(lambda _: emit(None, end=True))
+    producer = _Call(produce(emit))
+    producer.answer.add_done_callback(lambda _: items.put_nowait(None))
     try:
         while (item := await items.get()) is not None:
             yield item[0]
-        producer.result()
+        producer.answer.result()
     finally:
-        producer.cancel()
+        producer.give_up()
 
 
 class Connection:

@@ -4,9 +4,11 @@ import asyncio
 import os
 import pickle
 import threading
+from contextvars import ContextVar
 
 import agentlightning as agl
 import pytest
+from agentlightning.store.connection import run
 
 
 @pytest.mark.parametrize("address", ["localhost:x", "ftp://host:1", "", "http://host:1/path"])
@@ -74,6 +76,32 @@ def test_otlp_exporters_are_told_an_address_they_understand(address: str, endpoi
 def test_a_client_may_be_used_from_anywhere_and_takes_spans_of_any_exporter() -> None:
     capabilities = agl.LightningStoreClient().capabilities
     assert capabilities == {"thread_safe": True, "async_safe": True, "zero_copy": True, "otlp_traces": True}
+
+
+async def test_what_a_caller_has_in_its_context_stays_there() -> None:
+    identity = ContextVar("identity", default="none")
+    identity.set("of a rollout")
+
+    async def seen() -> str:
+        return identity.get()
+
+    assert await run(seen()) == "none"
+
+
+async def test_many_calls_from_several_loops_are_answered_each_in_its_own() -> None:
+    async def echo(number: int) -> int:
+        await asyncio.sleep(0)
+        if number % 10 == 7:
+            raise ValueError(number)
+        return number
+
+    async def ask() -> list[object]:
+        return await asyncio.gather(*(run(echo(number)) for number in range(100)), return_exceptions=True)
+
+    for answers in await asyncio.gather(ask(), *(asyncio.to_thread(asyncio.run, ask()) for _ in range(4))):
+        assert [answer if isinstance(answer, int) else repr(answer) for answer in answers] == [
+            f"ValueError({number})" if number % 10 == 7 else number for number in range(100)
+        ]
 
 
 async def test_statistics_count_what_comes(store: agl.LightningStoreClient) -> None:

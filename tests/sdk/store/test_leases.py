@@ -113,25 +113,79 @@ async def test_an_agent_may_fork_while_its_attempt_is_held(store: agl.LightningS
 # A claim whose caller goes away
 
 
-async def test_what_was_done_for_a_caller_who_was_just_cancelled_is_undone() -> None:
-    """Its result is on the way from one thread to the other, and nobody will take it."""
-    undone, gone = threading.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
+class Claiming:
+    """Claims something on the gRPC thread, once it may, and hears whether that was undone."""
 
-    async def claim() -> str:
-        loop.call_soon_threadsafe(caller.cancel)
-        assert gone.wait(BOUND)
+    def __init__(self) -> None:
+        self.begun, self.may_end, self.told, self._undone = [threading.Event() for _ in range(4)]
+
+    async def claim(self) -> str:
+        self.begun.set()
+        assert self.may_end.wait(BOUND)
+        self._tell_later(5)
         return "claimed"
 
-    async def undo(result: str) -> None:
+    async def undo(self, result: str) -> None:
         assert result == "claimed"
-        undone.set()
+        self._undone.set()
 
-    caller = asyncio.create_task(run(claim(), undo=undo))
+    async def undone(self) -> bool:
+        return await asyncio.to_thread(self._undone.wait, BOUND)
+
+    def _tell_later(self, turns: int) -> None:
+        """Tell when the loop has turned so often that the result is on its way."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._tell_later, turns - 1)
+        else:
+            self.told.set()
+
+
+async def test_what_was_done_for_a_caller_who_was_just_cancelled_is_undone() -> None:
+    """Its result is on the way from one thread to the other, and nobody will take it."""
+    claiming = Claiming()
+    caller = asyncio.create_task(run(claiming.claim(), undo=claiming.undo))
+    assert await asyncio.to_thread(claiming.begun.wait, BOUND)
+    caller.cancel()
     await asyncio.wait([caller])
-    gone.set()
+    claiming.may_end.set()
     assert caller.cancelled()
-    assert await asyncio.to_thread(undone.wait, BOUND)
+    assert await claiming.undone()
+
+
+async def test_what_was_done_for_a_caller_who_is_cancelled_before_it_takes_the_answer_is_undone() -> None:
+    claiming = Claiming()
+    caller = asyncio.create_task(run(claiming.claim(), undo=claiming.undo))
+    assert await asyncio.to_thread(claiming.begun.wait, BOUND)
+    claiming.may_end.set()
+    assert claiming.told.wait(BOUND)  # the answer is in this loop, which has had no turn to look at it
+    asyncio.get_running_loop().call_soon(caller.cancel)
+    await asyncio.wait([caller])
+    assert caller.cancelled()
+    assert await claiming.undone()
+
+
+async def test_what_was_done_for_a_caller_whose_loop_is_closed_is_undone() -> None:
+    claiming = Claiming()
+
+    def call_and_leave() -> None:
+        loop = asyncio.new_event_loop()
+        caller = loop.create_task(run(claiming.claim(), undo=claiming.undo))
+        caller._log_destroy_pending = False  # type: ignore[attr-defined]
+        loop.run_until_complete(asyncio.to_thread(claiming.begun.wait, BOUND))
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    await asyncio.to_thread(call_and_leave)
+    claiming.may_end.set()
+    assert await claiming.undone()
+
+
+async def test_what_was_taken_is_not_undone() -> None:
+    claiming = Claiming()
+    claiming.may_end.set()
+    assert await run(claiming.claim(), undo=claiming.undo) == "claimed"
+    await run(asyncio.sleep(0))
+    assert not claiming._undone.is_set()
 
 
 # A store that does what the test says
