@@ -1,5 +1,6 @@
 """The SDK's models to and from the protocol's messages, all but spans. Pure translation."""
 
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -81,6 +82,7 @@ def invalid(field: str, value: object, expected: str) -> InvalidRequestError:
     return InvalidRequestError(message, code="INVALID_ARGUMENT", reason="FIELD_INVALID")
 
 
+@functools.lru_cache
 def enum_name(enum: Any, prefix: str, value: int) -> str:
     """A wire enum's value as a word of the SDK."""
     known = value if value in enum.values() else 0  # a newer store's word is none here
@@ -112,12 +114,25 @@ def optional_seconds(message: Any, field: str) -> float | None:
 
 def timestamp(field: str, time: float | None) -> Timestamp | None:
     """Unix seconds as a message."""
-    return None if time is None else Timestamp(**_parts(field, time))
+    if time is None:
+        return None
+    message = Timestamp()
+    set_timestamp(message, field, time)
+    return message
+
+
+def set_timestamp(message: Timestamp, field: str, time: float | None) -> None:
+    """Set a field of a message to Unix seconds, if there are any."""
+    if time is not None:
+        message.seconds, message.nanos = _parts(field, time)
 
 
 def duration(field: str, value: float | None) -> Duration | None:
     """Seconds as a message."""
-    return None if value is None else Duration(**_parts(field, value))
+    if value is None:
+        return None
+    seconds, nanos = _parts(field, value)
+    return Duration(seconds=seconds, nanos=nanos)
 
 
 def rollout_to_proto(
@@ -443,12 +458,12 @@ def _resource_from_proto(message: resources_pb2.Resource) -> Resource:
             return CustomResource(value=from_json(message.custom_json))
 
 
-def _parts(field: str, value: float) -> dict[str, int]:
+def _parts(field: str, value: float) -> tuple[int, int]:
     if not (math.isfinite(value) and abs(value) <= _LONGEST):
         raise invalid(field, value, "a finite number of seconds")
     whole = math.floor(value)
     carried, nanos = divmod(round((value - whole) * _NANO), _NANO)
-    return {"seconds": whole + carried, "nanos": nanos}
+    return whole + carried, nanos
 
 
 def _shortened(text: str, limit: int = 200) -> str:

@@ -31,11 +31,12 @@ def batches(items: Iterable[M]) -> Iterator[list[M]]:
     batch: list[M] = []
     size = 0
     for item in items:
-        if batch and (len(batch) == MAX_BATCH or size + item.ByteSize() > _MAX_BATCH_BYTES):
+        item_size = item.ByteSize()
+        if batch and (len(batch) == MAX_BATCH or size + item_size > _MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(item)
-        size += item.ByteSize()
+        size += item_size
     if batch:
         yield batch
 
@@ -146,7 +147,7 @@ class SpanSender:
             await self._call_or_repeat(errands)
         except Exception as error:
             if len(errands) > 1 and not isinstance(error, StoreUnavailableError):
-                # One of them is to blame: it may be nested too deep to be read, for one.
+                # One of them is to blame.
                 await asyncio.gather(*(self._send([errand]) for errand in errands))
             else:
                 for errand in _unanswered(errands):

@@ -1,14 +1,13 @@
 """Spans to and from the protocol's messages, without loss but for a time's last digits. Pure translation."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
-from google.protobuf.message import DecodeError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agentlightning.errors import InvalidRequestError
 from agentlightning.semconv import EXTRA_FIELDS
-from agentlightning.store.convert import enum_name, optional_seconds, timestamp, to_json
+from agentlightning.store.convert import enum_name, optional_seconds, set_timestamp, to_json
 from agentlightning.types import (
     Event,
     InstrumentationScope,
@@ -21,6 +20,11 @@ from agentlightning.types import (
 from agentlightning.types.span import SpanKind
 from agentlightning.v1 import span_pb2
 
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+    _Attributes = RepeatedCompositeFieldContainer[span_pb2.Attribute]
+
 M = TypeVar("M", bound=BaseModel)
 
 _STATUS_CODES = {
@@ -28,6 +32,9 @@ _STATUS_CODES = {
     "OK": span_pb2.SpanStatusCode.SPAN_STATUS_CODE_OK,
     "ERROR": span_pb2.SpanStatusCode.SPAN_STATUS_CODE_ERROR,
 }
+_KINDS = {kind: span_pb2.SpanKind.Value(f"SPAN_KIND_{kind}") for kind in get_args(SpanKind)}
+_ROOM = 95
+"""Protobuf reads a hundred messages within each other; around an attribute's value there are up to five."""
 _Extra = TypeAdapter(dict[str, dict[str, Any]])
 _IS_REMOTE, _SAYS_REMOTE = 0x200, 0x300
 """In OTLP's flags: the parent's process is another one, and the bit that makes that one count."""
@@ -43,7 +50,7 @@ def span_to_proto(span: Span) -> span_pb2.Span:
         return _span_to_proto(span)
     except InvalidRequestError as error:
         raise invalid_span(span, str(error)) from None
-    except (TypeError, ValueError, OverflowError, RecursionError, DecodeError) as error:  # what protobuf does not take
+    except (TypeError, ValueError, OverflowError) as error:  # what the generated classes do not take
         raise invalid_span(span, str(error)) from error
 
 
@@ -92,44 +99,45 @@ def span_from_proto(message: span_pb2.Span) -> Span:
 
 
 def _span_to_proto(span: Span) -> span_pb2.Span:
-    parent, resource = span.parent, span.resource
-    return span_pb2.Span(
+    """Filled in place: a message that is given to another is copied by writing and reading it."""
+    context, parent, status = span.context, span.parent, span.status
+    message = span_pb2.Span(
         rollout_id=span.rollout_id,
         attempt_id=span.attempt_id,
         sequence_id=span.sequence_id,
         trace_id=span.trace_id,
         span_id=span.span_id,
         parent_span_id=span.parent_id or (parent.span_id if parent else ""),
-        trace_state=_header(span.context.trace_state) if span.context else "",
+        trace_state=_header(context.trace_state) if context else "",
         flags=span.flags | (_SAYS_REMOTE if parent and parent.is_remote else 0),
         name=span.name,
-        kind=span_pb2.SpanKind.Value(f"SPAN_KIND_{span.kind}"),
-        start_time=timestamp("start_time", span.start_time),
-        end_time=timestamp("end_time", span.end_time),
-        status=span_pb2.SpanStatus(code=_STATUS_CODES[span.status.status_code], message=span.status.description or ""),
-        attributes=_attributes_to_proto(span.attributes)
-        + _extra(span=span, status=span.status, context=span.context, parent=parent),
+        kind=_KINDS[span.kind],
         dropped_attributes_count=span.dropped_attributes_count,
-        events=map(_event_to_proto, span.events),
         dropped_events_count=span.dropped_events_count,
-        links=map(_link_to_proto, span.links),
         dropped_links_count=span.dropped_links_count,
-        scope=None if span.scope is None else _scope_to_proto(span.scope),
-        resource=span_pb2.SpanResource(
-            attributes=_attributes_to_proto(resource.attributes),
-            dropped_attributes_count=resource.dropped_attributes_count,
-            schema_url=resource.schema_url,
-        ),
     )
+    set_timestamp(message.start_time, "start_time", span.start_time)
+    set_timestamp(message.end_time, "end_time", span.end_time)
+    message.status.code = _STATUS_CODES[status.status_code]
+    message.status.message = status.description or ""
+    _add_attributes(message.attributes, span.attributes)
+    _add_extra(message.attributes, span=span, status=status, context=context, parent=parent)
+    for event in span.events:
+        _fill_event(message.events.add(), event)
+    for link in span.links:
+        _fill_link(message.links.add(), link)
+    if span.scope is not None:
+        _fill_scope(message.scope, span.scope)
+    _fill_resource(message.resource, span.resource)
+    return message
 
 
-def _event_to_proto(event: Event) -> span_pb2.SpanEvent:
-    return span_pb2.SpanEvent(
-        time=timestamp("event.timestamp", event.timestamp),
-        name=event.name,
-        attributes=_attributes_to_proto(event.attributes) + _extra(event=event),
-        dropped_attributes_count=event.dropped_attributes_count,
-    )
+def _fill_event(message: span_pb2.SpanEvent, event: Event) -> None:
+    set_timestamp(message.time, "event.timestamp", event.timestamp)
+    message.name = event.name
+    message.dropped_attributes_count = event.dropped_attributes_count
+    _add_attributes(message.attributes, event.attributes)
+    _add_extra(message.attributes, event=event)
 
 
 def _event_from_proto(message: span_pb2.SpanEvent) -> Event:
@@ -144,15 +152,14 @@ def _event_from_proto(message: span_pb2.SpanEvent) -> Event:
     )
 
 
-def _link_to_proto(link: Link) -> span_pb2.SpanLink:
-    return span_pb2.SpanLink(
-        trace_id=link.context.trace_id,
-        span_id=link.context.span_id,
-        trace_state=_header(link.context.trace_state),
-        flags=link.flags | (_SAYS_REMOTE if link.context.is_remote else 0),
-        attributes=_attributes_to_proto(link.attributes or {}) + _extra(link=link, context=link.context),
-        dropped_attributes_count=link.dropped_attributes_count,
-    )
+def _fill_link(message: span_pb2.SpanLink, link: Link) -> None:
+    message.trace_id = link.context.trace_id
+    message.span_id = link.context.span_id
+    message.trace_state = _header(link.context.trace_state)
+    message.flags = link.flags | (_SAYS_REMOTE if link.context.is_remote else 0)
+    message.dropped_attributes_count = link.dropped_attributes_count
+    _add_attributes(message.attributes, link.attributes or {})
+    _add_extra(message.attributes, link=link, context=link.context)
 
 
 def _link_from_proto(message: span_pb2.SpanLink) -> Link:
@@ -185,14 +192,12 @@ def _status_from_proto(message: span_pb2.SpanStatus, extra: dict[str, Any] | Non
     )
 
 
-def _scope_to_proto(scope: InstrumentationScope) -> span_pb2.SpanScope:
-    return span_pb2.SpanScope(
-        name=scope.name,
-        version=scope.version,
-        attributes=_attributes_to_proto(scope.attributes),
-        dropped_attributes_count=scope.dropped_attributes_count,
-        schema_url=scope.schema_url,
-    )
+def _fill_scope(message: span_pb2.SpanScope, scope: InstrumentationScope) -> None:
+    message.name = scope.name
+    message.version = scope.version
+    message.dropped_attributes_count = scope.dropped_attributes_count
+    message.schema_url = scope.schema_url
+    _add_attributes(message.attributes, scope.attributes)
 
 
 def _scope_from_proto(message: span_pb2.SpanScope) -> InstrumentationScope:
@@ -205,10 +210,17 @@ def _scope_from_proto(message: span_pb2.SpanScope) -> InstrumentationScope:
     )
 
 
-def _extra(**models: BaseModel | None) -> list[span_pb2.Attribute]:
-    """The fields that the models do not know, as one attribute, or none."""
+def _fill_resource(message: span_pb2.SpanResource, resource: OtelResource) -> None:
+    message.dropped_attributes_count = resource.dropped_attributes_count
+    message.schema_url = resource.schema_url
+    _add_attributes(message.attributes, resource.attributes)
+
+
+def _add_extra(attributes: "_Attributes", **models: BaseModel | None) -> None:
+    """Add the fields that the models do not know, as one attribute, if there are any."""
     extra = {name: model.model_extra for name, model in models.items() if model is not None and model.model_extra}
-    return _attributes_to_proto({EXTRA_FIELDS: to_json("extra fields", extra)}) if extra else []
+    if extra:
+        _add_attributes(attributes, {EXTRA_FIELDS: to_json("extra fields", extra)})
 
 
 def _split(attributes: Iterable[span_pb2.Attribute]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -237,35 +249,41 @@ def _trace_state(header: str) -> dict[str, str]:
     return {key: value for key, _, value in entries}
 
 
-def _attributes_to_proto(attributes: Mapping[str, Any]) -> list[span_pb2.Attribute]:
-    return [span_pb2.Attribute(key=key, value=_value_to_proto(value)) for key, value in attributes.items()]
+def _add_attributes(attributes: "_Attributes", values: Mapping[str, Any], room: int = _ROOM) -> None:
+    for key, value in values.items():
+        _set_value(attributes.add(key=key).value, value, room)
 
 
 def _attributes_from_proto(attributes: Iterable[span_pb2.Attribute]) -> dict[str, Any]:
     return {attribute.key: _value_from_proto(attribute.value) for attribute in attributes}
 
 
-def _value_to_proto(value: Any) -> span_pb2.AttributeValue:
+def _set_value(message: span_pb2.AttributeValue, value: Any, room: int) -> None:
+    """Set an attribute's value, where so many messages have room in it."""
     match value:
-        case bool():
-            return span_pb2.AttributeValue(bool_value=value)
-        case int() if -(1 << 63) <= value < 1 << 63:
-            return span_pb2.AttributeValue(int_value=value)
-        case int() | float():
-            return span_pb2.AttributeValue(double_value=float(value))
         case str():
-            return span_pb2.AttributeValue(string_value=value)
+            message.string_value = value
+        case bool():
+            message.bool_value = value
+        case int() if -(1 << 63) <= value < 1 << 63:
+            message.int_value = value
+        case int() | float():
+            message.double_value = float(value)
         case bytes():
-            return span_pb2.AttributeValue(bytes_value=value)
+            message.bytes_value = value
         case None:
-            return span_pb2.AttributeValue()
+            message.SetInParent()
+        case Mapping() | Sequence() if room < 3:
+            raise ValueError("an attribute is nested too deep")
         case Mapping():
-            return span_pb2.AttributeValue(map_value=span_pb2.AttributeMap(entries=_attributes_to_proto(value)))
+            message.map_value.SetInParent()
+            _add_attributes(message.map_value.entries, value, room - 3)
         case Sequence():
-            values = [_value_to_proto(item) for item in value]
-            return span_pb2.AttributeValue(list_value=span_pb2.AttributeList(values=values))
+            message.list_value.SetInParent()
+            for item in value:
+                _set_value(message.list_value.values.add(), item, room - 2)
         case _:
-            return span_pb2.AttributeValue(string_value=str(value))
+            message.string_value = str(value)
 
 
 def _value_from_proto(value: span_pb2.AttributeValue) -> Any:

@@ -1,10 +1,12 @@
 """Spans on the wire and back: nothing is lost but what a float cannot say of a time."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from agentlightning.errors import InvalidRequestError
 from agentlightning.store.spans import span_from_proto, span_to_proto
-from agentlightning.types import Span
+from agentlightning.types import Event, Span
 from agentlightning.v1.span_pb2 import (
     Attribute,
     AttributeList,
@@ -18,6 +20,7 @@ from agentlightning.v1.span_pb2 import (
     SpanStatus,
 )
 from agentlightning.v1.span_pb2 import Span as ProtoSpan
+from agentlightning.v1.store_service_pb2 import AddSpansRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 EMPTY = AttributeValue()
@@ -110,3 +113,20 @@ def test_a_remote_parent_is_said_by_the_flags() -> None:
 def test_a_number_beyond_64_bits_is_told_as_one_that_is_near() -> None:
     read = span_from_proto(span_to_proto(Span.from_attributes(attributes={"n": 2**64})))
     assert read.attributes == {"n": float(2**64)}
+
+
+def test_the_first_moment_of_all_is_a_time() -> None:
+    assert span_from_proto(span_to_proto(Span.from_attributes(attributes={}, start_time=0))).start_time == 0
+
+
+@pytest.mark.parametrize("level", [lambda inner: [inner], lambda inner: {"k": inner}], ids=["lists", "maps"])
+def test_what_can_be_written_can_be_read(level: Callable[[Any], Any]) -> None:
+    value: Any = "deep"
+    with pytest.raises(InvalidRequestError, match="nested too deep"):
+        while True:
+            event = Event(name="e", attributes={"x": value})
+            request = AddSpansRequest(
+                spans=[span_to_proto(Span.from_attributes(attributes={}).model_copy(update={"events": [event]}))]
+            )
+            assert AddSpansRequest.FromString(request.SerializeToString()) == request
+            value = level(value)
