@@ -36,7 +36,8 @@ class Leases:
         self._retry_seconds = retry_seconds
         self._held: dict[str, _Held] = {}
         self._ending: dict[str, list[AttemptStatus.ValueType]] = {}
-        self._changed = asyncio.Event()
+        self._shortest = 0.0
+        self._is_sooner = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._losses = Losses(address, lambda: [held.ref for held in self._held.values()], self._lose)
@@ -49,9 +50,10 @@ class Leases:
     def hold(self, ref: AttemptRef, interval: float, on_lost: OnLost | None) -> None:
         """Renew the lease of an attempt until it is dropped or lost."""
         self._held[ref.attempt_id] = _Held(ref, interval, on_lost)
-        self._changed.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._renew(), name="leases")
+        elif interval < self._shortest:
+            self._is_sooner.set()
         self._loop.call_later(_MOMENT, self._hear_of, ref)
 
     @contextmanager
@@ -80,13 +82,11 @@ class Leases:
     async def _renew(self) -> None:
         """Heartbeat all of them at the shortest of their intervals, until there are none."""
         while self._held:
-            self._changed.clear()
-            shortest = min(held.interval for held in self._held.values())
+            self._is_sooner.clear()
+            self._shortest = min(held.interval for held in self._held.values())
             try:
-                async with asyncio.timeout(shortest):
-                    while self._held and shortest <= min(held.interval for held in self._held.values()):
-                        await self._changed.wait()
-                        self._changed.clear()
+                async with asyncio.timeout(self._shortest):
+                    await self._is_sooner.wait()
             except TimeoutError:
                 await self._heartbeat()
 
@@ -110,7 +110,6 @@ class Leases:
 
     def _take(self, attempt_id: str) -> _Held | None:
         held = self._held.pop(attempt_id, None)
-        self._changed.set()
         if held is not None and not self._held:
             self._losses.rest()
         return held
