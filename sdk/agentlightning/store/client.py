@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from agentlightning.errors import NotFoundError, StoreError
-from agentlightning.store import convert, lists, sending
+from agentlightning.store import convert, gathering, lists, sending
 from agentlightning.store.base import FilterLogic, LightningStore, OnLost, SortOrder
 from agentlightning.store.connection import (
     DEFAULT_PORT,
@@ -614,7 +614,7 @@ class LightningStoreClient(LightningStore):
         return await connection.call(method, request, retry_seconds=self.retry_seconds, **options)
 
     async def _add_spans(self, batch: list[span_pb2.Span]) -> list[pb.AddSpansResponse.Result]:
-        return await sending.sender_to(self.server_address, self.retry_seconds).send(batch)
+        return await gathering.spans_to(self.server_address, self.retry_seconds).ask(batch)
 
     async def _dequeue(self, request: pb.DequeueRolloutsRequest, on_lost: OnLost | None) -> list[AttemptedRollout]:
         wait = convert.seconds(request.wait_timeout)
@@ -647,7 +647,7 @@ class LightningStoreClient(LightningStore):
         leases = self._leases_here()
         with leases.ending(request.attempt_id):
             try:
-                return await self._on_connection("CompleteAttempt", request)
+                return await gathering.completions_to(self.server_address, self.retry_seconds).complete(request)
             finally:
                 leases.drop(request.attempt_id)
 

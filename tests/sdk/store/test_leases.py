@@ -227,10 +227,12 @@ class Scripted(StoreServiceServicer):
             results=[pb.HeartbeatAttemptsResponse.Result(attempt_id=attempt_id, held=True) for attempt_id in ids]
         )
 
-    async def CompleteAttempt(self, request: Any, context: Any) -> Any:
+    async def CompleteAttempts(self, request: Any, context: Any) -> Any:
         self.completing.set()
         await self.may_complete.wait()
-        return pb.CompleteAttemptResponse(rollout=Rollout(rollout_id=request.rollout_id, input_json="1", status=5))  # type: ignore[arg-type]
+        ended = [Rollout(rollout_id=one.rollout_id, input_json="1", status=5) for one in request.attempts]  # type: ignore[arg-type]
+        results = [pb.CompleteAttemptsResponse.Result(rollout=rollout) for rollout in ended]
+        return pb.CompleteAttemptsResponse(results=results)
 
     async def StreamDequeue(self, requests: Any, context: Any) -> None:  # type: ignore[override]
         """Says what the test wants said; breaks at a status, and at None ends when the client does."""

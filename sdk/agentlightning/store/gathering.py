@@ -1,0 +1,193 @@
+"""What many callers of one process ask of a store at about the same time, asked in one call, each with its own answer.
+
+The number of calls is what limits a store. Nothing waits for a timer: one call is on its way at a time, and what comes
+meanwhile goes together as the next. Lives on the gRPC thread.
+"""
+
+import asyncio
+import functools
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from agentlightning.errors import StoreUnavailableError
+from agentlightning.store.connection import CALL_SECONDS, Backoff, connection_to
+from agentlightning.store.sending import MAX_BATCH, MAX_BATCH_BYTES, refusal
+from agentlightning.v1 import span_pb2
+from agentlightning.v1 import store_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from agentlightning.v1.store_service_pb2_grpc import StoreServiceAsyncStub
+
+M = TypeVar("M", bound=Message)
+R = TypeVar("R")
+
+
+@dataclass(eq=False, slots=True)
+class _Errand(Generic[M, R]):
+    """What one caller asks, and what it waits for."""
+
+    messages: Sequence[M]
+    results: "asyncio.Future[list[R]]" = field(default_factory=asyncio.Future)
+
+
+class Gatherer(ABC, Generic[M, R]):
+    """Asks one store what many callers want to ask it.
+
+    Who comes alone waits for nobody, and a call that pauses before it is repeated holds up no other.
+    """
+
+    def __init__(self, address: str, retry_seconds: float) -> None:
+        self._address = address
+        self._retry_seconds = retry_seconds
+        self._waiting: deque[_Errand[M, R]] = deque()
+        self._calls = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def ask(self, messages: Sequence[M]) -> list[R]:
+        """Have one caller's messages sent.
+
+        Returns:
+            What became of each, in their order.
+
+        Raises:
+            StoreError: The store refused the call, or could not be reached for `retry_seconds`.
+        """
+        errand: _Errand[M, R] = _Errand(messages)
+        self._waiting.append(errand)
+        if not self._calls and len(self._waiting) == 1:
+            self._call_soon()
+        return await errand.results
+
+    @abstractmethod
+    async def _call(self, stub: "StoreServiceAsyncStub", messages: Sequence[M], *, is_repeat: bool) -> Sequence[R]:
+        """Make one call of them; a repeat may find done what the first call was to do."""
+
+    @abstractmethod
+    def _count(self, message: M) -> int:
+        """How much of what a call takes at most a message is."""
+
+    def _call_soon(self) -> None:
+        task = asyncio.create_task(self._call_for_waiting(), name=type(self).__name__)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _call_for_waiting(self) -> None:
+        await self._call_for(self._take())
+
+    def _take(self) -> list[_Errand[M, R]]:
+        """As many of those that wait as one message takes; the first in any case."""
+        self._waiting = deque(_unanswered(self._waiting))
+        taken: list[_Errand[M, R]] = []
+        count = size = 0
+        while self._waiting:
+            messages = self._waiting[0].messages
+            count += sum(map(self._count, messages))
+            size += sum(message.ByteSize() for message in messages)
+            if taken and (count > MAX_BATCH or size > MAX_BATCH_BYTES):
+                break
+            taken.append(self._waiting.popleft())
+        return taken
+
+    async def _call_for(self, errands: Sequence[_Errand[M, R]]) -> None:
+        try:
+            await self._call_or_repeat(errands)
+        except Exception as error:
+            if len(errands) > 1 and not isinstance(error, StoreUnavailableError):
+                # One of them is to blame.
+                await asyncio.gather(*(self._call_for([errand]) for errand in errands))
+            else:
+                for errand in _unanswered(errands):
+                    errand.results.set_exception(error)
+
+    async def _call_or_repeat(self, errands: Sequence[_Errand[M, R]]) -> None:
+        """Make one call of them, and again for those who still wait, until it is answered."""
+        backoff, is_repeat = Backoff(self._retry_seconds), False
+        while errands := _unanswered(errands):
+            messages = [message for errand in errands for message in errand.messages]
+            try:
+                with self._calling():
+                    connection = connection_to(self._address)
+                    answer = await self._call(connection.stub, messages, is_repeat=is_repeat)
+            except grpc.aio.AioRpcError as error:
+                await backoff.pause_or_raise(error, connection.target)
+                is_repeat = True
+                continue
+            results = iter(answer)
+            for errand, own in [(errand, [*islice(results, len(errand.messages))]) for errand in errands]:
+                if not errand.results.done():
+                    errand.results.set_result(own)
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if self._waiting and not self._calls:
+                self._call_soon()
+
+
+class SpanGatherer(Gatherer[span_pb2.Span, pb.AddSpansResponse.Result]):
+    """Stores spans."""
+
+    async def _call(
+        self, stub: "StoreServiceAsyncStub", messages: Sequence[span_pb2.Span], *, is_repeat: bool
+    ) -> Sequence[pb.AddSpansResponse.Result]:
+        answer = await stub.AddSpans(pb.AddSpansRequest(spans=messages), timeout=CALL_SECONDS)
+        if is_repeat:  # then what it calls duplicates are the first call's own
+            for result in answer.results:
+                result.duplicate = False
+        return answer.results
+
+    def _count(self, message: span_pb2.Span) -> int:
+        return 1
+
+
+class CompletionGatherer(Gatherer[pb.CompleteAttemptRequest, pb.CompleteAttemptsResponse.Result]):
+    """Completes attempts."""
+
+    async def complete(self, request: pb.CompleteAttemptRequest) -> pb.CompleteAttemptsResponse.Result:
+        """Complete one.
+
+        Raises:
+            StoreError: It was refused, or the store could not be reached for `retry_seconds`.
+        """
+        [result] = await self.ask([request])
+        if result.error_reason:
+            raise refusal(result)
+        return result
+
+    async def _call(
+        self, stub: "StoreServiceAsyncStub", messages: Sequence[pb.CompleteAttemptRequest], *, is_repeat: bool
+    ) -> Sequence[pb.CompleteAttemptsResponse.Result]:
+        request = pb.CompleteAttemptsRequest(attempts=messages)
+        return (await stub.CompleteAttempts(request, timeout=CALL_SECONDS)).results
+
+    def _count(self, message: pb.CompleteAttemptRequest) -> int:
+        return max(1, len(message.spans))
+
+
+def _unanswered(errands: Iterable[_Errand[M, R]]) -> list[_Errand[M, R]]:
+    """Those whose callers still wait."""
+    return [errand for errand in errands if not errand.results.done()]
+
+
+@functools.cache
+def spans_to(address: str, retry_seconds: float) -> SpanGatherer:
+    """How this process stores spans, for all who try as long. On the gRPC thread only."""
+    return SpanGatherer(address, retry_seconds)
+
+
+@functools.cache
+def completions_to(address: str, retry_seconds: float) -> CompletionGatherer:
+    """How this process completes attempts, for all who try as long. On the gRPC thread only."""
+    return CompletionGatherer(address, retry_seconds)
