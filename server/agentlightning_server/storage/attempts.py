@@ -187,8 +187,8 @@ def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
         return rollout_with_attempt_message(row)
     if request.lost_span_count:
         tx.run("set_lost_span_count", attempt_id=request.attempt_id, lost_span_count=request.lost_span_count)
-    if request.lost_span_count or request.spans:  # among which there may be a reward
-        pair = find(tx, request.rollout_id, request.attempt_id)
+    if request.lost_span_count or any(spans.reward(span) is not None for span in request.spans):
+        pair = find(tx, request.rollout_id, request.attempt_id)  # which is changed by that
     rollout, attempt = apply(tx, pair, verdict, failure, by_holder=True)
     return rollout_message(rollout, attempt_message(attempt))
 

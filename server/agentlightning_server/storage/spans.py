@@ -15,6 +15,8 @@ from agentlightning_server.storage.transaction import Reading, Row, Transaction
 
 def add(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[Span]) -> list[AddSpansResponse.Result]:
     """Store spans of an attempt that exists, numbering those that their makers did not."""
+    if not new:
+        return []
     ids = {"rollout_id": rollout_id, "attempt_id": attempt_id}
     span_ids = [span.span_id for span in new]
     known = _known(tx, attempt_id, span_ids)
@@ -27,8 +29,8 @@ def add(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[Span]) 
             number = known[span_id] = span.sequence_id = span.sequence_id or last + 1
             last = max(last, number)
             fresh.append(ids | _columns(span, span_id, number))
-            if (reward := _reward(span)) is not None:
-                _set_reward(tx, ids, number, reward)
+            if (value := reward(span)) is not None:
+                _set_reward(tx, ids, number, value)
         results.append(AddSpansResponse.Result(sequence_id=known[span_id], duplicate=is_known))
     if last > before:
         tx.run("raise_sequence", rollout_id=rollout_id, sequence_id=last)
@@ -48,6 +50,19 @@ def last_sequence(tx: Reading, rollout_id: str) -> int:
     """The last sequence id that a rollout's spans have, or that was set aside for one; 0 when none was."""
     row = tx.one("last_sequence", rollout_id=rollout_id)
     return 0 if row is None else int(row["last_sequence_id"])
+
+
+def reward(span: Span) -> float | None:
+    """The primary reward that a span carries; None: it carries none."""
+    for attribute in span.attributes:
+        if attribute.key == PRIMARY_REWARD_VALUE:
+            value = attribute.value
+            match value.WhichOneof("value"):
+                case "double_value":
+                    return value.double_value if math.isfinite(value.double_value) else None
+                case "int_value":
+                    return float(value.int_value)
+    return None
 
 
 def rejected(error: StoreError) -> AddSpansResponse.Result:
@@ -74,19 +89,7 @@ def _columns(span: Span, span_id: str, number: int) -> Row:
     }
 
 
-def _set_reward(tx: Transaction, ids: Mapping[str, str], number: int, reward: float) -> None:
-    change = {"attempt_id": ids["attempt_id"], "reward": reward, "revision": tx.next_revision()}
+def _set_reward(tx: Transaction, ids: Mapping[str, str], number: int, value: float) -> None:
+    change = {"attempt_id": ids["attempt_id"], "reward": value, "revision": tx.next_revision()}
     if tx.run("set_attempt_reward", sequence_id=number, **change):
         tx.run("set_rollout_reward", rollout_id=ids["rollout_id"], **change)
-
-
-def _reward(span: Span) -> float | None:
-    for attribute in span.attributes:
-        if attribute.key == PRIMARY_REWARD_VALUE:
-            value = attribute.value
-            match value.WhichOneof("value"):
-                case "double_value":
-                    return value.double_value if math.isfinite(value.double_value) else None
-                case "int_value":
-                    return float(value.int_value)
-    return None
