@@ -71,7 +71,7 @@ _OPTIONS = (
 class _GrpcThread:
     """A thread with an event loop, started when it is first needed.
 
-    Waking a thread costs as much as a call: what is handed over at about the same time, either way, shares one waking.
+    Waking a thread is dear: what is handed over at about the same time, either way, shares one waking.
     """
 
     def __init__(self) -> None:
@@ -86,14 +86,17 @@ class _GrpcThread:
 
     def do(self, job: Callable[[], None]) -> None:
         """Do something on the thread. From any thread; in the order of asking."""
-        with self._starting:
-            if self.loop is None:
-                self.loop = asyncio.new_event_loop()
-                threading.Thread(target=self.loop.run_forever, name="agentlightning-grpc", daemon=True).start()
+        if self.loop is None:
+            self._start()
+        assert self.loop is not None
         self._jobs.append(job)
         if not self._is_woken:
-            self._is_woken = True
-            self.loop.call_soon_threadsafe(self._do_all, context=self._context)
+            try:
+                self._is_woken = True
+                self.loop.call_soon_threadsafe(self._do_all, context=self._context)
+            except BaseException:  # interrupted from the keyboard, for one: the next job wakes the thread
+                self._is_woken = False
+                raise
 
     def tell(self, call: "_Call[Any]") -> None:
         """Tell the loop that a call came from that it has ended. On the thread."""
@@ -105,6 +108,13 @@ class _GrpcThread:
         for connection in self.connections.values():
             await connection.channel.close(grace=0)
         self.connections.clear()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self.loop is None:
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="agentlightning-grpc", daemon=True).start()
+                self.loop = loop
 
     def _do_all(self) -> None:
         self._is_woken = False  # before looking: who asks from now on wakes the thread again
@@ -158,7 +168,7 @@ class _Call(Generic[T]):
         """Set the answer, if somebody still waits for it."""
         if self._task.cancelled():
             self.answer.cancel()
-        elif error := self._task.exception():
+        elif (error := self._task.exception()) is not None:
             if not self.answer.done():
                 self.answer.set_exception(error)
         elif not self.answer.done():
