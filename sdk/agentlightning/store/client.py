@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from agentlightning.errors import NotFoundError, StoreError
-from agentlightning.store import convert, gathering, lists, sending
+from agentlightning.store import convert, gathering, lists, pages, sending
 from agentlightning.store.base import FilterLogic, LightningStore, OnLost, SortOrder
 from agentlightning.store.connection import (
     DEFAULT_PORT,
@@ -57,7 +57,6 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _MAX_WAIT = 60.0
 _LONG_CALL = 3600.0
-_PAGE = 1000
 _UNREADABLE = attempt_pb2.FailureKind.FAILURE_KIND_INFRASTRUCTURE
 _ROLLOUT_FIELDS = {None: "create_time", "start_time": "create_time"}
 _SPAN_FIELDS = {None: "sequence_id", "parent_id": "parent_span_id"}
@@ -524,8 +523,7 @@ class LightningStoreClient(LightningStore):
             algorithm=lists.exactly("algorithm", algorithm),
             labels=labels or {},
         )
-        items, _ = await self._pages("ListRuns", request, "runs", limit)
-        found = [convert.run_from_proto(message) for message in items]
+        found, _ = await pages.read(partial(self._call, "ListRuns"), request, "runs", convert.run_from_proto, limit)
         return PaginatedResult(found, limit=limit, offset=0, total=len(found))
 
     async def update_worker(self, worker_id: str, heartbeat_stats: dict[str, Any] | Unset = UNSET) -> Worker:
@@ -668,21 +666,6 @@ class LightningStoreClient(LightningStore):
     async def _close_leases(self) -> None:
         await self._leases_here().close()
 
-    async def _pages(self, method: str, request: Any, field: str, limit: int = -1) -> tuple[list[Any], Any]:
-        """All the items of a list, or the first `limit`, and the first page's answer."""
-        items: list[Any] = []
-        first = None
-        while True:
-            request.page_size = _PAGE if limit < 0 else max(1, min(_PAGE, limit - len(items)))
-            answer = await self._call(method, request)
-            first = first or answer
-            items += getattr(answer, field)
-            if not answer.next_page_token or 0 <= limit <= len(items):
-                return items if limit < 0 else items[:limit], first
-            request.page_token = answer.next_page_token
-            if "skip" in request.DESCRIPTOR.fields_by_name:
-                request.skip, request.count_total = 0, False
-
     async def _resources(self, request: pb.GetResourcesRequest) -> ResourcesUpdate | None:
         answer = await self._find("GetResources", request)
         return None if answer is None else convert.resources_from_proto(answer.resources)
@@ -698,9 +681,9 @@ class LightningStoreClient(LightningStore):
             raise convert.invalid("offset", offset, "0 or more")
         request.skip = offset
         request.count_total = counted = limit >= 0 or offset > 0
-        items, first = await self._pages(method, request, field, limit)
+        items, first = await pages.read(partial(self._call, method), request, field, model, limit)
         return PaginatedResult(
-            [model(item) for item in items],
+            items,
             limit=limit,
             offset=offset,
             total=first.total_size if counted else len(items),

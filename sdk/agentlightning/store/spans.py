@@ -1,21 +1,19 @@
 """Spans to and from the protocol's messages, without loss but for a time's last digits. Pure translation."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agentlightning.errors import InvalidRequestError
 from agentlightning.semconv import EXTRA_FIELDS
-from agentlightning.store.convert import enum_name, optional_seconds, set_timestamp, to_json
+from agentlightning.store.convert import optional_seconds, set_timestamp, to_json
 from agentlightning.types import (
     Event,
     InstrumentationScope,
     Link,
     OtelResource,
     Span,
-    SpanContext,
-    TraceStatus,
 )
 from agentlightning.types.span import SpanKind
 from agentlightning.v1 import span_pb2
@@ -25,14 +23,16 @@ if TYPE_CHECKING:
 
     _Attributes = RepeatedCompositeFieldContainer[span_pb2.Attribute]
 
-M = TypeVar("M", bound=BaseModel)
-
+_Fields = dict[str, Any]
+"""What a model is made of."""
 _STATUS_CODES = {
     "UNSET": span_pb2.SpanStatusCode.SPAN_STATUS_CODE_UNSPECIFIED,
     "OK": span_pb2.SpanStatusCode.SPAN_STATUS_CODE_OK,
     "ERROR": span_pb2.SpanStatusCode.SPAN_STATUS_CODE_ERROR,
 }
+_STATUS_NAMES = {code: name for name, code in _STATUS_CODES.items()}
 _KINDS = {kind: span_pb2.SpanKind.Value(f"SPAN_KIND_{kind}") for kind in get_args(SpanKind)}
+_KIND_NAMES = {number: kind for kind, number in _KINDS.items()}
 _ROOM = 95
 """Protobuf reads a hundred messages within each other; around an attribute's value there are up to five."""
 _Extra = TypeAdapter(dict[str, dict[str, Any]])
@@ -63,21 +63,20 @@ def invalid_span(span: Span, why: str) -> InvalidRequestError:
 def span_from_proto(message: span_pb2.Span) -> Span:
     """A span."""
     attributes, extra = _split(message.attributes)
-    trace_state = _trace_state(message.trace_state)
-    context = {"trace_id": message.trace_id, "span_id": message.span_id, "trace_state": trace_state}
-    parent = context | {"span_id": message.parent_span_id, "is_remote": bool(message.flags & _IS_REMOTE)}
-    return _with_extra(
-        Span,
+    span_id, parent_id, flags = message.span_id, message.parent_span_id, message.flags
+    context = {"trace_id": message.trace_id, "span_id": span_id, "trace_state": _trace_state(message.trace_state)}
+    parent = context | {"span_id": parent_id, "is_remote": bool(flags & _IS_REMOTE)}
+    fields = _with_extra(
         extra.get("span"),
         rollout_id=message.rollout_id,
         attempt_id=message.attempt_id,
         sequence_id=message.sequence_id,
-        trace_id=message.trace_id,
-        span_id=message.span_id,
-        parent_id=message.parent_span_id or None,
-        flags=message.flags,
+        trace_id=context["trace_id"],
+        span_id=span_id,
+        parent_id=parent_id or None,
+        flags=flags,
         name=message.name,
-        kind=cast(SpanKind, enum_name(span_pb2.SpanKind, "SPAN_KIND_", message.kind).upper()),
+        kind=_KIND_NAMES.get(message.kind, "UNSPECIFIED"),  # a newer store's kind is none here
         status=_status_from_proto(message.status, extra.get("status")),
         attributes=attributes,
         dropped_attributes_count=message.dropped_attributes_count,
@@ -87,15 +86,12 @@ def span_from_proto(message: span_pb2.Span) -> Span:
         dropped_links_count=message.dropped_links_count,
         start_time=optional_seconds(message, "start_time"),
         end_time=optional_seconds(message, "end_time"),
-        context=_with_extra(SpanContext, extra.get("context"), **context),
-        parent=_with_extra(SpanContext, extra.get("parent"), **parent) if message.parent_span_id else None,
+        context=_with_extra(extra.get("context"), **context),
+        parent=_with_extra(extra.get("parent"), **parent) if parent_id else None,
         scope=_scope_from_proto(message.scope) if message.HasField("scope") else None,
-        resource=OtelResource(
-            attributes=_attributes_from_proto(message.resource.attributes),
-            dropped_attributes_count=message.resource.dropped_attributes_count,
-            schema_url=message.resource.schema_url,
-        ),
+        resource=_resource_from_proto(message.resource) if message.HasField("resource") else {},
     )
+    return Span(**fields)  # validated in one go, with all that is in it
 
 
 def _span_to_proto(span: Span) -> span_pb2.Span:
@@ -140,10 +136,9 @@ def _fill_event(message: span_pb2.SpanEvent, event: Event) -> None:
     _add_extra(message.attributes, event=event)
 
 
-def _event_from_proto(message: span_pb2.SpanEvent) -> Event:
+def _event_from_proto(message: span_pb2.SpanEvent) -> _Fields:
     attributes, extra = _split(message.attributes)
     return _with_extra(
-        Event,
         extra.get("event"),
         name=message.name,
         attributes=attributes,
@@ -162,10 +157,9 @@ def _fill_link(message: span_pb2.SpanLink, link: Link) -> None:
     _add_extra(message.attributes, link=link, context=link.context)
 
 
-def _link_from_proto(message: span_pb2.SpanLink) -> Link:
+def _link_from_proto(message: span_pb2.SpanLink) -> _Fields:
     attributes, extra = _split(message.attributes)
     context = _with_extra(
-        SpanContext,
         extra.get("context"),
         trace_id=message.trace_id,
         span_id=message.span_id,
@@ -173,7 +167,6 @@ def _link_from_proto(message: span_pb2.SpanLink) -> Link:
         trace_state=_trace_state(message.trace_state),
     )
     return _with_extra(
-        Link,
         extra.get("link"),
         context=context,
         attributes=attributes,
@@ -182,14 +175,9 @@ def _link_from_proto(message: span_pb2.SpanLink) -> Link:
     )
 
 
-def _status_from_proto(message: span_pb2.SpanStatus, extra: dict[str, Any] | None) -> TraceStatus:
-    code = enum_name(span_pb2.SpanStatusCode, "SPAN_STATUS_CODE_", message.code).upper()
-    return _with_extra(
-        TraceStatus,
-        extra,
-        status_code="UNSET" if code == "UNSPECIFIED" else code,
-        description=message.message or None,
-    )
+def _status_from_proto(message: span_pb2.SpanStatus, extra: _Fields | None) -> _Fields:
+    code = _STATUS_NAMES.get(message.code, "UNSET")
+    return _with_extra(extra, status_code=code, description=message.message or None)
 
 
 def _fill_scope(message: span_pb2.SpanScope, scope: InstrumentationScope) -> None:
@@ -200,8 +188,8 @@ def _fill_scope(message: span_pb2.SpanScope, scope: InstrumentationScope) -> Non
     _add_attributes(message.attributes, scope.attributes)
 
 
-def _scope_from_proto(message: span_pb2.SpanScope) -> InstrumentationScope:
-    return InstrumentationScope(
+def _scope_from_proto(message: span_pb2.SpanScope) -> _Fields:
+    return _Fields(
         name=message.name,
         version=message.version,
         attributes=_attributes_from_proto(message.attributes),
@@ -214,6 +202,14 @@ def _fill_resource(message: span_pb2.SpanResource, resource: OtelResource) -> No
     message.dropped_attributes_count = resource.dropped_attributes_count
     message.schema_url = resource.schema_url
     _add_attributes(message.attributes, resource.attributes)
+
+
+def _resource_from_proto(message: span_pb2.SpanResource) -> _Fields:
+    return _Fields(
+        attributes=_attributes_from_proto(message.attributes),
+        dropped_attributes_count=message.dropped_attributes_count,
+        schema_url=message.schema_url,
+    )
 
 
 def _add_extra(attributes: "_Attributes", **models: BaseModel | None) -> None:
@@ -236,8 +232,8 @@ def _split(attributes: Iterable[span_pb2.Attribute]) -> tuple[dict[str, Any], di
     return known, extra
 
 
-def _with_extra(model: type[M], extra: dict[str, Any] | None, **fields: Any) -> M:
-    return model(**{**(extra or {}), **fields})
+def _with_extra(extra: _Fields | None, **fields: Any) -> _Fields:
+    return extra | fields if extra else fields
 
 
 def _header(trace_state: Mapping[str, str]) -> str:
@@ -245,6 +241,8 @@ def _header(trace_state: Mapping[str, str]) -> str:
 
 
 def _trace_state(header: str) -> dict[str, str]:
+    if not header:
+        return {}
     entries = (entry.strip().partition("=") for entry in header.split(",") if entry.strip())
     return {key: value for key, _, value in entries}
 
