@@ -1,0 +1,69 @@
+"""Reading a list page by page: the next page is on its way while the last is translated. Knows no list."""
+
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PAGE = 1000
+"""Items."""
+
+
+async def read(
+    call: Callable[[Any], Coroutine[Any, Any, Any]],
+    request: Any,
+    field: str,
+    model: Callable[[Any], T],
+    limit: int = -1,
+) -> tuple[list[T], Any]:
+    """All the items of a list, or the first `limit`.
+
+    Args:
+        call: Asks the store.
+        request: What to ask it; its paging is set here.
+        field: Which field of the answers has the items.
+        model: What becomes of an item.
+        limit: The most there may be; negative for no limit.
+
+    Returns:
+        The items, and the first page's answer.
+    """
+    items: list[T] = []
+    request.page_size = PAGE if limit < 0 else max(1, min(PAGE, limit))
+    answer = first = await call(request)
+    while True:
+        left = limit - len(items) - len(getattr(answer, field))
+        if not answer.next_page_token or (limit >= 0 and left <= 0):
+            items += _translated(getattr(answer, field), model)
+            return items if limit < 0 else items[:limit], first
+        request.page_size = PAGE if limit < 0 else min(PAGE, left)
+        request.page_token = answer.next_page_token
+        if "skip" in request.DESCRIPTOR.fields_by_name:
+            request.skip, request.count_total = 0, False
+        coming = asyncio.create_task(call(request))
+        try:
+            await asyncio.sleep(0)  # and it is on its way
+            items += _translated(getattr(answer, field), model)
+            answer = await coming
+        finally:
+            coming.cancel()
+
+
+def _translated(messages: Any, model: Callable[[Any], T]) -> list[T]:
+    with _no_garbage():
+        return [model(message) for message in messages]
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """While so much is made that stays, looking for garbage in it finds none and takes longer than making it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
