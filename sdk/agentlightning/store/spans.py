@@ -63,35 +63,38 @@ def invalid_span(span: Span, why: str) -> InvalidRequestError:
 def span_from_proto(message: span_pb2.Span) -> Span:
     """A span."""
     attributes, extra = _split(message.attributes)
-    span_id, parent_id, flags = message.span_id, message.parent_span_id, message.flags
-    context = {"trace_id": message.trace_id, "span_id": span_id, "trace_state": _trace_state(message.trace_state)}
+    trace_id, parent_id, flags = message.trace_id, message.parent_span_id, message.flags
+    context = _Fields(
+        trace_id=trace_id, span_id=message.span_id, **_given(trace_state=_trace_state(message.trace_state))
+    )
     parent = context | {"span_id": parent_id, "is_remote": bool(flags & _IS_REMOTE)}
-    fields = _with_extra(
-        extra.get("span"),
-        rollout_id=message.rollout_id,
-        attempt_id=message.attempt_id,
-        sequence_id=message.sequence_id,
-        trace_id=context["trace_id"],
-        span_id=span_id,
-        parent_id=parent_id or None,
+    fields = {
+        "rollout_id": message.rollout_id,
+        "attempt_id": message.attempt_id,
+        "sequence_id": message.sequence_id,
+        "trace_id": trace_id,
+        "span_id": message.span_id,
+        "name": message.name,
+        "kind": _KIND_NAMES.get(message.kind, "UNSPECIFIED"),  # a newer store's kind is none here
+        "start_time": optional_seconds(message, "start_time"),
+        "end_time": optional_seconds(message, "end_time"),
+        "context": _with_extra(extra.get("context"), context),
+        "status": _status_from_proto(message.status, extra.get("status")),
+    }
+    fields |= _given(
+        parent_id=parent_id,
+        parent=_with_extra(extra.get("parent"), parent) if parent_id else None,
         flags=flags,
-        name=message.name,
-        kind=_KIND_NAMES.get(message.kind, "UNSPECIFIED"),  # a newer store's kind is none here
-        status=_status_from_proto(message.status, extra.get("status")),
         attributes=attributes,
         dropped_attributes_count=message.dropped_attributes_count,
         events=[_event_from_proto(event) for event in message.events],
         dropped_events_count=message.dropped_events_count,
         links=[_link_from_proto(link) for link in message.links],
         dropped_links_count=message.dropped_links_count,
-        start_time=optional_seconds(message, "start_time"),
-        end_time=optional_seconds(message, "end_time"),
-        context=_with_extra(extra.get("context"), **context),
-        parent=_with_extra(extra.get("parent"), **parent) if parent_id else None,
         scope=_scope_from_proto(message.scope) if message.HasField("scope") else None,
-        resource=_resource_from_proto(message.resource) if message.HasField("resource") else {},
+        resource=_resource_from_proto(message.resource) if message.HasField("resource") else None,
     )
-    return Span(**fields)  # validated in one go, with all that is in it
+    return Span(**_with_extra(extra.get("span"), fields))  # validated in one go, with all that is in it
 
 
 def _span_to_proto(span: Span) -> span_pb2.Span:
@@ -138,13 +141,13 @@ def _fill_event(message: span_pb2.SpanEvent, event: Event) -> None:
 
 def _event_from_proto(message: span_pb2.SpanEvent) -> _Fields:
     attributes, extra = _split(message.attributes)
-    return _with_extra(
-        extra.get("event"),
-        name=message.name,
-        attributes=attributes,
-        timestamp=optional_seconds(message, "time"),
-        dropped_attributes_count=message.dropped_attributes_count,
-    )
+    fields = {
+        "name": message.name,
+        "attributes": attributes,
+        "timestamp": optional_seconds(message, "time"),
+        "dropped_attributes_count": message.dropped_attributes_count,
+    }
+    return _with_extra(extra.get("event"), fields)
 
 
 def _fill_link(message: span_pb2.SpanLink, link: Link) -> None:
@@ -159,25 +162,24 @@ def _fill_link(message: span_pb2.SpanLink, link: Link) -> None:
 
 def _link_from_proto(message: span_pb2.SpanLink) -> _Fields:
     attributes, extra = _split(message.attributes)
-    context = _with_extra(
-        extra.get("context"),
-        trace_id=message.trace_id,
-        span_id=message.span_id,
-        is_remote=bool(message.flags & _IS_REMOTE),
-        trace_state=_trace_state(message.trace_state),
-    )
-    return _with_extra(
-        extra.get("link"),
-        context=context,
-        attributes=attributes,
-        flags=message.flags,
-        dropped_attributes_count=message.dropped_attributes_count,
-    )
+    context = {
+        "trace_id": message.trace_id,
+        "span_id": message.span_id,
+        "is_remote": bool(message.flags & _IS_REMOTE),
+        "trace_state": _trace_state(message.trace_state),
+    }
+    fields = {
+        "context": _with_extra(extra.get("context"), context),
+        "attributes": attributes,
+        "flags": message.flags,
+        "dropped_attributes_count": message.dropped_attributes_count,
+    }
+    return _with_extra(extra.get("link"), fields)
 
 
 def _status_from_proto(message: span_pb2.SpanStatus, extra: _Fields | None) -> _Fields:
     code = _STATUS_NAMES.get(message.code, "UNSET")
-    return _with_extra(extra, status_code=code, description=message.message or None)
+    return _with_extra(extra, _given(status_code=code, description=message.message))
 
 
 def _fill_scope(message: span_pb2.SpanScope, scope: InstrumentationScope) -> None:
@@ -232,7 +234,12 @@ def _split(attributes: Iterable[span_pb2.Attribute]) -> tuple[dict[str, Any], di
     return known, extra
 
 
-def _with_extra(extra: _Fields | None, **fields: Any) -> _Fields:
+def _given(**fields: Any) -> _Fields:
+    """Those that are not as they are by default, which in a span is as little as can be: most of it is empty."""
+    return {name: value for name, value in fields.items() if value}
+
+
+def _with_extra(extra: _Fields | None, fields: _Fields) -> _Fields:
     return extra | fields if extra else fields
 
 
