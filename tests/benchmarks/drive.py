@@ -21,11 +21,11 @@ SENDERS = 8
 Send = Callable[[int], Awaitable[object]]
 
 
-async def lifecycle(server: Server, rollouts: int, workers: int, spans_by: str = "call") -> Measured:
-    """Dequeue, eight spans, complete. The spans go by the client's call for many, with the completion, or by OTLP.
+async def lifecycle(server: Server, rollouts: int, workers: int, spans_by: str = "completion") -> Measured:
+    """Dequeue, eight spans, complete. The spans go with the completion, by the client's call for many, or by OTLP.
 
-    The peer's client makes one request a span of its call for many, and has no other. Its store takes many in one
-    export of OTLP, which neither its client nor its tracer sends.
+    The peer's completion takes no spans: they go by its client's call for many, which makes one request a span; its
+    client has no other. Its store takes many in one export of OTLP, which neither its client nor its tracer sends.
     """
     store = LightningStoreClient(server.address)
     before = await _counts(store)
@@ -34,7 +34,7 @@ async def lifecycle(server: Server, rollouts: int, workers: int, spans_by: str =
     async def work(worker_id: str, exporter: "_Exporter") -> None:
         while (claimed := await store.dequeue_rollout(worker_id=worker_id)) is not None:
             match spans_by:
-                case "completion":
+                case "completion" if IS_OURS:
                     made = _spans(claimed, SPANS)
                     await store.complete_attempt(claimed.rollout_id, claimed.attempt.attempt_id, spans=made)
                     continue
@@ -54,18 +54,23 @@ async def lifecycle(server: Server, rollouts: int, workers: int, spans_by: str =
     return measured
 
 
-async def enqueue(server: Server, rollouts: int, batch: int) -> Measured:
-    """One caller, one call after the other."""
+async def enqueue(server: Server, rollouts: int, batch: int, callers: int) -> Measured:
+    """So many in a call; each caller makes one call after the other."""
     store = LightningStoreClient(server.address)
     await _enqueue(store, 1)
-    with server.measured(rollouts) as measured:
-        for start in range(0, rollouts, batch):
+    starts = iter(range(0, rollouts, batch))
+
+    async def call() -> None:
+        for start in starts:
             if batch == 1:
                 await store.enqueue_rollout(input={"question": start})
             else:
                 await store.enqueue_many_rollouts(
                     [EnqueueRolloutRequest(input={"question": start + number}) for number in range(batch)]
                 )
+
+    with server.measured(rollouts) as measured:
+        await asyncio.gather(*(call() for _ in range(callers)))
     stored = (await store.query_rollouts(limit=1)).total
     await store.close()
     _check(rollouts + 1, stored, "rollouts stored")

@@ -18,7 +18,7 @@ PAGE = 1000
 _OPTIONS = (("grpc.max_receive_message_length", -1),)
 
 
-async def lifecycle(server: Server, rollouts: int, workers: int, spans_by: str = "call") -> Measured:
+async def lifecycle(server: Server, rollouts: int, workers: int, spans_by: str = "completion") -> Measured:
     """Dequeue, eight spans, complete. The spans go by a call of their own, or with the completion."""
     async with _channel(server) as channel:
         store = _stub(channel)
@@ -45,13 +45,19 @@ async def lifecycle(server: Server, rollouts: int, workers: int, spans_by: str =
         return measured
 
 
-async def enqueue(server: Server, rollouts: int, batch: int) -> Measured:
-    """One caller, one call after the other."""
+async def enqueue(server: Server, rollouts: int, batch: int, callers: int) -> Measured:
+    """So many in a call; each caller makes one call after the other."""
     async with _channel(server) as channel:
         store = _stub(channel)
         await _enqueue(store, 1)
+        calls = iter(range(rollouts // batch))
+
+        async def call() -> None:
+            for _ in calls:
+                await _enqueue(store, batch, batch)
+
         with server.measured(rollouts) as measured:
-            await _enqueue(store, rollouts, batch)
+            await asyncio.gather(*(call() for _ in range(callers)))
         return measured
 
 

@@ -71,7 +71,9 @@ SCALED = ("rollouts", "spans", "samples", "pages", "workers_connected", "stored"
 """What `--scale` shrinks."""
 
 
-def _lifecycle(name: str, workers: int, ours: int, peer: int | None, spans_by: str = "call", **row: Any) -> Workload:
+def _lifecycle(
+    name: str, workers: int, ours: int, peer: int | None, spans_by: str = "completion", **row: Any
+) -> Workload:
     return Workload(
         name,
         "lifecycle",
@@ -79,15 +81,15 @@ def _lifecycle(name: str, workers: int, ours: int, peer: int | None, spans_by: s
         None if spans_by == "otlp" else {"rollouts": ours // 4},
         None if peer is None else {"rollouts": peer},
         (Row(name, "rollouts/s", counts_time=True, **row),),
-        rounds=_EVERY if spans_by == "call" else _FEWER,
+        rounds=_EVERY if spans_by == "completion" else _FEWER,
         full={"rollouts": 10_000},
     )
 
 
-def _enqueue(name: str, batch: int, ours: int, peer: int, **row: Any) -> Workload:
-    sizes = {"rollouts": ours, "batch": batch}
+def _enqueue(name: str, batch: int, callers: int, ours: int, peer: int, **row: Any) -> Workload:
+    sizes = {"rollouts": ours, "batch": batch, "callers": callers}
     row_of = Row(name, "rollouts/s", counts_time=True, **row)
-    return Workload(name, "enqueue", sizes, {}, {"rollouts": peer}, (row_of,), _EVERY if batch == 1 else _FEWER)
+    return Workload(name, "enqueue", sizes, {}, {"rollouts": peer}, (row_of,), _EVERY if "ratio" in row else _FEWER)
 
 
 def _ingest(name: str, batch: int, ours: int, peer: int, otlp: bool = False, **row: Any) -> Workload:
@@ -118,7 +120,7 @@ WORKLOADS: tuple[Workload, ...] = (
         stored=100_000,
     ),
     _lifecycle("lifecycle_64", 64, 2000, 200, against=("lifecycle_16", 1.0)),
-    _lifecycle("lifecycle_16 (spans with completion)", 16, 400, None, "completion"),
+    _lifecycle("lifecycle_16 (spans in a call)", 16, 1000, 200, "call"),
     _lifecycle("lifecycle_16 (spans by OTLP)", 16, 400, 400, "otlp"),
     Workload(
         "memory",
@@ -130,8 +132,9 @@ WORKLOADS: tuple[Workload, ...] = (
         rounds=1,
         only_full=True,
     ),
-    _enqueue("enqueue", 1, 600, 600, ratio=2.0),
-    _enqueue("enqueue_100", 100, 5000, 10_000),
+    _enqueue("enqueue", 1, 16, 1600, 800, ratio=2.0),
+    _enqueue("enqueue (one caller)", 1, 1, 400, 400),
+    _enqueue("enqueue_100", 100, 1, 5000, 10_000),
     _ingest("ingest_1", 1, 1000, 1000),
     _ingest("ingest_10", 10, 4000, 1000),
     _ingest("ingest_100", 100, 8000, 1600, ratio=3.0),
