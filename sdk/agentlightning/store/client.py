@@ -4,7 +4,7 @@ import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -615,21 +615,30 @@ class LightningStoreClient(LightningStore):
         return await gathering.spans_to(self.server_address, self.retry_seconds).ask(batch)
 
     async def _dequeue(self, request: pb.DequeueRolloutsRequest, on_lost: OnLost | None) -> list[AttemptedRollout]:
-        wait = convert.seconds(request.wait_timeout)
-        answer = await self._on_connection("DequeueRollouts", request, timeout=wait + 30.0)
         claimed = []
-        for assignment in answer.assignments:
-            ids = {"rollout_id": assignment.attempt.rollout_id, "attempt_id": assignment.attempt.attempt_id}
+        for assignment in await self._claim(request):
+            ref = pb.AttemptRef(rollout_id=assignment.attempt.rollout_id, attempt_id=assignment.attempt.attempt_id)
             try:
                 claimed.append(convert.assignment_from_proto(assignment))
             except ValueError as error:  # as a newer store's may be; held by nobody, it would be renewed for ever
-                _log.error("rollout %s cannot be read: %s", ids["rollout_id"], error)
+                _log.error("rollout %s cannot be read: %s", ref.rollout_id, error)
                 failure = attempt_pb2.Failure(kind=_UNREADABLE, type=type(error).__name__, message=str(error))
-                await self._on_connection("CompleteAttempt", pb.CompleteAttemptRequest(**ids, failure=failure))
+                unreadable = pb.CompleteAttemptRequest(
+                    rollout_id=ref.rollout_id, attempt_id=ref.attempt_id, failure=failure
+                )
+                await self._on_connection("CompleteAttempt", unreadable)
             else:
                 interval = convert.seconds(assignment.heartbeat_interval)
-                self._leases_here().hold(pb.AttemptRef(**ids), interval, on_lost)
+                self._leases_here().hold(ref, interval, on_lost)
         return claimed
+
+    async def _claim(self, request: pb.DequeueRolloutsRequest) -> Sequence[rollout_pb2.Assignment]:
+        wait = convert.seconds(request.wait_timeout)
+        if wait or request.max_rollouts > 1:
+            answer = await self._on_connection("DequeueRollouts", request, timeout=wait + 30.0)
+            return cast("pb.DequeueRolloutsResponse", answer).assignments
+        claims = gathering.claims_of(self.server_address, self.retry_seconds, request.queue)
+        return [assignment for assignment in await claims.ask([request]) if assignment is not None]
 
     async def _release(self, claimed: Sequence[AttemptedRollout]) -> None:
         """Give back what nobody is there to do."""

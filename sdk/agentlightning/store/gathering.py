@@ -6,25 +6,28 @@ meanwhile goes together as the next. Lives on the gRPC thread.
 
 import asyncio
 import functools
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from agentlightning.errors import StoreUnavailableError
+from agentlightning.errors import StoreError, StoreUnavailableError
 from agentlightning.store.connection import CALL_SECONDS, Backoff, connection_to
 from agentlightning.store.sending import MAX_BATCH, MAX_BATCH_BYTES, refusal
-from agentlightning.v1 import span_pb2
+from agentlightning.v1 import rollout_pb2, span_pb2
 from agentlightning.v1 import store_service_pb2 as pb
 
 if TYPE_CHECKING:
     from agentlightning.v1.store_service_pb2_grpc import StoreServiceAsyncStub
+
+_log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")
@@ -49,7 +52,7 @@ class Gatherer(ABC, Generic[M, R]):
         self._retry_seconds = retry_seconds
         self._waiting: deque[_Errand[M, R]] = deque()
         self._calls = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     async def ask(self, messages: Sequence[M]) -> list[R]:
         """Have one caller's messages sent.
@@ -64,7 +67,12 @@ class Gatherer(ABC, Generic[M, R]):
         self._waiting.append(errand)
         if not self._calls and len(self._waiting) == 1:
             self._call_soon()
-        return await errand.results
+        try:
+            return await errand.results
+        except asyncio.CancelledError:
+            if errand.results.done() and not errand.results.cancelled() and errand.results.exception() is None:
+                self._unwanted(errand.results.result())
+            raise
 
     @abstractmethod
     async def _call(self, stub: "StoreServiceAsyncStub", messages: Sequence[M], *, is_repeat: bool) -> Sequence[R]:
@@ -74,8 +82,18 @@ class Gatherer(ABC, Generic[M, R]):
     def _count(self, message: M) -> int:
         """How much of what a call takes at most a message is."""
 
+    def _left(self, errands: Sequence[_Errand[M, R]]) -> Sequence[_Errand[M, R]]:
+        """What a call, or a repeat of it, is to ask: what somebody still waits for."""
+        return _unanswered(errands)
+
+    def _unwanted(self, results: Sequence[R]) -> None:
+        """A caller has gone away before it heard what its messages have done."""
+
     def _call_soon(self) -> None:
-        task = asyncio.create_task(self._call_for_waiting(), name=type(self).__name__)
+        self._start(self._call_for_waiting())
+
+    def _start(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(coroutine, name=type(self).__name__)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -108,9 +126,9 @@ class Gatherer(ABC, Generic[M, R]):
                     errand.results.set_exception(error)
 
     async def _call_or_repeat(self, errands: Sequence[_Errand[M, R]]) -> None:
-        """Make one call of them, and again for those who still wait, until it is answered."""
+        """Make one call of them, and again while anybody still waits, until it is answered."""
         backoff, is_repeat = Backoff(self._retry_seconds), False
-        while errands := _unanswered(errands):
+        while errands := self._left(errands):
             messages = [message for errand in errands for message in errand.messages]
             try:
                 with self._calling():
@@ -122,8 +140,11 @@ class Gatherer(ABC, Generic[M, R]):
                 continue
             results = iter(answer)
             for errand, own in [(errand, [*islice(results, len(errand.messages))]) for errand in errands]:
-                if not errand.results.done():
+                if errand.results.done():
+                    self._unwanted(own)
+                else:
                     errand.results.set_result(own)
+            return
 
     @contextmanager
     def _calling(self) -> Iterator[None]:
@@ -134,6 +155,48 @@ class Gatherer(ABC, Generic[M, R]):
             self._calls -= 1
             if self._waiting and not self._calls:
                 self._call_soon()
+
+
+class ClaimGatherer(Gatherer[pb.DequeueRolloutsRequest, rollout_pb2.Assignment | None]):
+    """Claims one rollout of a queue for each worker that wants one, or None where there is none at the moment."""
+
+    async def _call(
+        self, stub: "StoreServiceAsyncStub", messages: Sequence[pb.DequeueRolloutsRequest], *, is_repeat: bool
+    ) -> Sequence[rollout_pb2.Assignment | None]:
+        first, claimed = messages[0], list[rollout_pb2.Assignment]()
+        while len(claimed) < len(messages):  # where tasks are large, an answer holds but some of them
+            request = pb.DequeueRolloutsRequest(
+                worker_ids=[message.worker_id for message in messages[len(claimed) :]],
+                queue=first.queue,
+                request_id=f"{first.request_id}-{len(claimed)}",
+            )
+            answer = await stub.DequeueRollouts(request, timeout=CALL_SECONDS)
+            if not answer.assignments:
+                break
+            claimed += answer.assignments
+        return [*claimed, *[None] * (len(messages) - len(claimed))]
+
+    def _count(self, message: pb.DequeueRolloutsRequest) -> int:
+        return 1
+
+    def _left(
+        self, errands: Sequence[_Errand[pb.DequeueRolloutsRequest, rollout_pb2.Assignment | None]]
+    ) -> Sequence[_Errand[pb.DequeueRolloutsRequest, rollout_pb2.Assignment | None]]:
+        """All of it while anybody waits: the store answers a repeat as it did the first call only if it is the same."""
+        return errands if _unanswered(errands) else []
+
+    def _unwanted(self, results: Sequence[rollout_pb2.Assignment | None]) -> None:
+        attempts = [assignment.attempt for assignment in results if assignment is not None]
+        refs = [pb.AttemptRef(rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id) for attempt in attempts]
+        if refs:
+            self._start(self._release(refs))
+
+    async def _release(self, refs: Sequence[pb.AttemptRef]) -> None:
+        request = pb.ReleaseAttemptsRequest(attempts=refs)
+        try:
+            await connection_to(self._address).call("ReleaseAttempts", request, retry_seconds=self._retry_seconds)
+        except StoreError as error:  # their leases will run out
+            _log.debug("what was claimed for a caller who is gone could not be given back: %s", error)
 
 
 class SpanGatherer(Gatherer[span_pb2.Span, pb.AddSpansResponse.Result]):
@@ -179,6 +242,12 @@ class CompletionGatherer(Gatherer[pb.CompleteAttemptRequest, pb.CompleteAttempts
 def _unanswered(errands: Iterable[_Errand[M, R]]) -> list[_Errand[M, R]]:
     """Those whose callers still wait."""
     return [errand for errand in errands if not errand.results.done()]
+
+
+@functools.cache
+def claims_of(address: str, retry_seconds: float, queue: str) -> ClaimGatherer:
+    """How this process claims what is at hand in a queue, for all who try as long. On the gRPC thread only."""
+    return ClaimGatherer(address, retry_seconds)
 
 
 @functools.cache

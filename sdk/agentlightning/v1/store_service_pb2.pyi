@@ -248,6 +248,7 @@ class DequeueRolloutsRequest(google.protobuf.message.Message):
     WAIT_TIMEOUT_FIELD_NUMBER: builtins.int
     LEASE_DURATION_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    WORKER_IDS_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """Who asks. May be empty; then no worker is recorded."""
     queue: builtins.str
@@ -264,6 +265,12 @@ class DequeueRolloutsRequest(google.protobuf.message.Message):
     def lease_duration(self) -> google.protobuf.duration_pb2.Duration:
         """How long each attempt is the caller's without a heartbeat. Absent: 60 s."""
 
+    @property
+    def worker_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Asks for several workers of one process in place of `worker_id`: for each of them, in this order, as many as
+        `max_rollouts`. Those of the last ones may be missing in the answer where it would be too large: ask again.
+        """
+
     def __init__(
         self,
         *,
@@ -273,9 +280,10 @@ class DequeueRolloutsRequest(google.protobuf.message.Message):
         wait_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         lease_duration: google.protobuf.duration_pb2.Duration | None = ...,
         request_id: builtins.str = ...,
+        worker_ids: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_duration", b"lease_duration", "wait_timeout", b"wait_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["lease_duration", b"lease_duration", "max_rollouts", b"max_rollouts", "queue", b"queue", "request_id", b"request_id", "wait_timeout", b"wait_timeout", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["lease_duration", b"lease_duration", "max_rollouts", b"max_rollouts", "queue", b"queue", "request_id", b"request_id", "wait_timeout", b"wait_timeout", "worker_id", b"worker_id", "worker_ids", b"worker_ids"]) -> None: ...
 
 global___DequeueRolloutsRequest = DequeueRolloutsRequest
 

@@ -109,7 +109,7 @@ class Dispatcher:
         self, request: DequeueRolloutsRequest, *, limit: int, lease_duration: int, wait_seconds: float
     ) -> list[Assignment]:
         """Claim rollouts, waiting for the first; empty when there was none in time or the server is going."""
-        queue = request.queue or rollouts.DEFAULT_QUEUE
+        queue, workers = request.queue or rollouts.DEFAULT_QUEUE, request.worker_ids or [request.worker_id]
         claimed: list[Assignment] = []
 
         def claim(tx: Transaction) -> list[Assignment] | None:
@@ -117,7 +117,7 @@ class Dispatcher:
             known = requests.recall(tx, request.request_id, request, ReleaseAttemptsRequest)
             if known is not None:
                 return rollouts.still_leased(tx, known.attempts)
-            claimed[:] = rollouts.claim(tx, queue, request.worker_id, limit, lease_duration)
+            claimed[:] = rollouts.claim(tx, queue, workers, limit, lease_duration)
             if claimed:  # whose tasks, which may be large, need not be kept twice
                 requests.remember(tx, request.request_id, request, ReleaseAttemptsRequest(attempts=_refs(claimed)))
             return claimed or None

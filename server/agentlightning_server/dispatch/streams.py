@@ -194,7 +194,7 @@ class WorkStream:
         self._streams.queues.join(self._queue, self._place)
 
         def claim(tx: Transaction) -> bool:
-            claimed = rollouts.claim(tx, self._queue, self._worker_id, limit, self._lease_duration)
+            claimed = rollouts.claim(tx, self._queue, [self._worker_id], limit, self._lease_duration)
             # Not left to the caller, which may be gone, or too late to hear what befalls them.
             tx.notices.on_disk.append(lambda: self._take(claimed))
             return bool(claimed)

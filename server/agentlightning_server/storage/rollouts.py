@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from agentlightning.v1.rollout_pb2 import Assignment, Rollout
@@ -37,16 +37,18 @@ def start(tx: Transaction, new: Rollout, worker_id: str, lease_duration: int | N
     return attempts.begin(tx, _insert(tx, new), worker_id, lease_duration)
 
 
-def claim(tx: Transaction, queue: str, worker_id: str, limit: int, lease_duration: int) -> list[Assignment]:
-    """Lease the first rollouts of a queue to a worker, no more than it can be told in one message."""
+def claim(tx: Transaction, queue: str, worker_ids: Sequence[str], limit: int, lease_duration: int) -> list[Assignment]:
+    """Lease the first rollouts of a queue, so many to each worker, no more than they can be told in one message."""
     claimed: list[Assignment] = []
     size = 0
-    for row in tx.all("queued_rollouts", queue=queue, limit=limit):
+    wanted = [worker_id for worker_id in worker_ids for _ in range(limit)]
+    for worker_id, row in zip(wanted, tx.all("queued_rollouts", queue=queue, limit=len(wanted)), strict=False):
         if size > _ENOUGH_BYTES:
             break
         claimed.append(attempts.begin(tx, _with_resources(tx, row), worker_id, lease_duration))
         size += claimed[-1].ByteSize()
-    workers.on_dequeue(tx, worker_id, found=bool(claimed))
+    for worker_id in dict.fromkeys(worker_ids):
+        workers.on_dequeue(tx, worker_id, found=worker_id in wanted[: len(claimed)])
     return claimed
 
 

@@ -207,8 +207,8 @@ class Scripted(StoreServiceServicer):
         self._count = 0
 
     async def DequeueRollouts(self, request: Any, context: Any) -> Any:
-        numbers = range(self._count, self._count + request.max_rollouts)
-        self._count += request.max_rollouts
+        numbers = range(self._count, self._count + (request.max_rollouts or len(request.worker_ids)))
+        self._count = numbers.stop
         return pb.DequeueRolloutsResponse(
             assignments=[
                 Assignment(

@@ -38,7 +38,7 @@ async def lost(stream: WorkStream) -> str:
 
 
 async def claim(store: Any) -> Assignment:
-    [claimed] = await store.dispatcher.write(lambda tx: rollouts.claim(tx, "default", "w", 1, 60 * SECOND))
+    [claimed] = await store.dispatcher.write(lambda tx: rollouts.claim(tx, "default", ["w"], 1, 60 * SECOND))
     return claimed
 
 

@@ -128,7 +128,7 @@ async def test_an_end_whose_notice_is_still_to_come_is_left_to_the_look_that_fol
 async def test_a_reward_after_the_end_is_not_another_end(store: Any) -> None:
     """The rollout changes by it; it ended when it ended."""
     [rollout_id] = await store.enqueue()
-    [lost] = await store.dispatcher.write(lambda tx: rollouts.claim(tx, "default", "w", 1, 1_000_000))
+    [lost] = await store.dispatcher.write(lambda tx: rollouts.claim(tx, "default", ["w"], 1, 1_000_000))
     await store.cancel(rollout_id)
     ended = await store.revision()
     reward = Attribute(key=PRIMARY_REWARD_VALUE, value=AttributeValue(double_value=1.0))

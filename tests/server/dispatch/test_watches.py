@@ -47,7 +47,7 @@ async def test_who_goes_away_is_forgotten(store: Any) -> None:
 async def test_many_watchers_read_nothing_while_nothing_changes(store: Any) -> None:
     await store.enqueue()
     await store.dispatcher.write(lambda tx: workers.heartbeat(tx, "w", ""))
-    [held] = await store.dispatcher.write(lambda tx: rollouts.claim(tx, "default", "w", 1, 1_000_000))
+    [held] = await store.dispatcher.write(lambda tx: rollouts.claim(tx, "default", ["w"], 1, 1_000_000))
     await store.dispatcher.write(lambda tx: attempts.heartbeat(tx, held.attempt))
     watching = [watch(store, await store.revision()) for _ in range(MANY)]
     await asyncio.gather(*map(anext, watching))

@@ -35,7 +35,7 @@ class Held:
 
         def take(tx: Transaction) -> Assignment:
             rollouts.enqueue(tx, [new])
-            return rollouts.claim(tx, "default", "w", 1, 60 * SECOND)[0]
+            return rollouts.claim(tx, "default", ["w"], 1, 60 * SECOND)[0]
 
         attempt = (await self.database.write(take)).attempt
         self.ref = AttemptRef(rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id)
@@ -139,7 +139,7 @@ async def test_an_attempt_whose_lease_ran_out_is_not_lost_yet(held: Held) -> Non
 async def test_an_attempt_whose_lease_ran_out_is_lost_once_another_has_the_work(held: Held) -> None:
     await held.take()
     await held.expire(60)
-    await held.let(lambda tx: rollouts.claim(tx, "default", "another", 1, 60 * SECOND))
+    await held.let(lambda tx: rollouts.claim(tx, "default", ["another"], 1, 60 * SECOND))
     assert await held.lost() == [(AttemptStatus.UNRESPONSIVE, True)]
 
 
