@@ -26,7 +26,7 @@ MAX_SEQUENCE_ID = 1 << 53  # and far from the end of the numbers, so that there 
 MAX_REVISION = (1 << 63) - 1
 _LONGEST = 315_576_000_000.0  # seconds: what protobuf allows of a Duration, and more than any clock tells
 _LONGEST_FILE_NAME = 200
-_HEX = re.compile(r"[0-9a-f]*")
+_SPAN_ID, _TRACE_ID = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{32}")
 
 
 def check_count(field: str, values: Sequence[Any], limit: int) -> None:
@@ -120,9 +120,9 @@ def check_resources(field: str, resources: Resources) -> None:
 
 def check_span(span: Span, at: str = "") -> None:
     """Refuse a span without an identity or with a number that is none, wherever it is in it."""
-    if not (len(span.span_id) == 16 and _HEX.fullmatch(span.span_id)):
+    if not _SPAN_ID.fullmatch(span.span_id):
         raise FieldInvalidError(f"{at}span_id", span.span_id, "16 lowercase hex digits")
-    if not (len(span.trace_id) == 32 and _HEX.fullmatch(span.trace_id)):
+    if not _TRACE_ID.fullmatch(span.trace_id):
         raise FieldInvalidError(f"{at}trace_id", span.trace_id, "32 lowercase hex digits")
     check_size(f"{at}sequence_id", span.sequence_id, MAX_SEQUENCE_ID)
     check_enum_if_given(f"{at}kind", span.kind, SpanKind)
@@ -241,6 +241,8 @@ def _attributes_of(span: Span) -> Iterator[tuple[str, Iterable[Attribute]]]:
 
 def _bad_number(value: AttributeValue) -> float | None:
     match value.WhichOneof("value"):
+        case "string_value" | "int_value":  # as most are
+            return None
         case "double_value":
             return None if math.isfinite(value.double_value) else value.double_value
         case "list_value":

@@ -180,14 +180,14 @@ def complete(tx: Transaction, request: CompleteAttemptRequest) -> Rollout:
     failure = request.failure if request.HasField("failure") else None
     verdict = None if _is_repeat(pair, failure) else _completed(pair, failure)
     # Also those of a repeat: an administrator may have said the same before, without them.
-    spans.add(tx, request.rollout_id, request.attempt_id, request.spans)
+    added = spans.add(tx, request.rollout_id, request.attempt_id, request.spans)
     if verdict is None:
         row = tx.one("rollout_with_attempt", rollout_id=request.rollout_id)
         assert row is not None
         return rollout_with_attempt_message(row)
     if request.lost_span_count:
         tx.run("set_lost_span_count", attempt_id=request.attempt_id, lost_span_count=request.lost_span_count)
-    if request.lost_span_count or any(spans.reward(span) is not None for span in request.spans):
+    if request.lost_span_count or added.rewarded:
         pair = find(tx, request.rollout_id, request.attempt_id)  # which is changed by that
     rollout, attempt = apply(tx, pair, verdict, failure, by_holder=True)
     return rollout_message(rollout, attempt_message(attempt))
@@ -289,7 +289,7 @@ def _add_spans(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[
         pair = find(tx, rollout_id, attempt_id)
     except StoreError as error:
         return [spans.rejected(error)] * len(new)
-    results = spans.add(tx, rollout_id, attempt_id, new)
+    results = spans.add(tx, rollout_id, attempt_id, new).results
     if not all(result.duplicate for result in results):
         apply(tx, pair, rules.on_span(pair.now), heard=True)
     return results

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from agentlightning.semconv import PRIMARY_REWARD_VALUE
 from agentlightning.v1.span_pb2 import Span
@@ -13,30 +14,40 @@ from agentlightning_server.storage.rows import micros
 from agentlightning_server.storage.transaction import Reading, Row, Transaction
 
 
-def add(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[Span]) -> list[AddSpansResponse.Result]:
+class Added(NamedTuple):
+    """What became of spans."""
+
+    results: list[AddSpansResponse.Result]
+    rewarded: bool = False
+    """One of them carries a reward: its attempt and its rollout are changed."""
+
+
+def add(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[Span]) -> Added:
     """Store spans of an attempt that exists, numbering those that their makers did not."""
     if not new:
-        return []
+        return Added([])
     ids = {"rollout_id": rollout_id, "attempt_id": attempt_id}
     span_ids = [span.span_id for span in new]
     known = _known(tx, attempt_id, span_ids)
     last = before = last_sequence(tx, rollout_id)
     results: list[AddSpansResponse.Result] = []
     fresh: list[Row] = []
+    rewarded = False
     for span_id, span in zip(span_ids, new, strict=True):
         is_known = span_id in known
         if not is_known:
             number = known[span_id] = span.sequence_id = span.sequence_id or last + 1
             last = max(last, number)
             fresh.append(ids | _columns(span, span_id, number))
-            if (value := reward(span)) is not None:
+            if (value := _reward(span)) is not None:
                 _set_reward(tx, ids, number, value)
+                rewarded = True
         results.append(AddSpansResponse.Result(sequence_id=known[span_id], duplicate=is_known))
     if last > before:
         tx.run("raise_sequence", rollout_id=rollout_id, sequence_id=last)
     tx.run_many("insert_span", fresh)
     tx.notices.events["spans"] += len(fresh)
-    return results
+    return Added(results, rewarded)
 
 
 def reserve(tx: Transaction, rollout_id: str) -> int:
@@ -52,8 +63,7 @@ def last_sequence(tx: Reading, rollout_id: str) -> int:
     return 0 if row is None else int(row["last_sequence_id"])
 
 
-def reward(span: Span) -> float | None:
-    """The primary reward that a span carries; None: it carries none."""
+def _reward(span: Span) -> float | None:
     for attribute in span.attributes:
         if attribute.key == PRIMARY_REWARD_VALUE:
             value = attribute.value

@@ -145,6 +145,9 @@ def keep_counts(connection: sqlite3.Connection, notices: Notices) -> None:
         values = {"revision": notices.revision, "attempt_count": started, "span_count": spans}
         connection.execute(queries()["keep_counts"], values)
     moved = [(*place, count) for place, count in notices.moves.items() if count]
-    rows = [dict(zip(("queue", "status", "count"), move, strict=True)) for move in moved]
-    connection.executemany(queries()["move_rollouts"], rows)
-    connection.executemany(queries()["forget_count"], rows)
+    connection.executemany(queries()["move_rollouts"], map(_count_row, moved))
+    connection.executemany(queries()["forget_count"], [_count_row(move) for move in moved if move[-1] < 0])
+
+
+def _count_row(move: tuple[str, str, int]) -> Row:
+    return dict(zip(("queue", "status", "count"), move, strict=True))
