@@ -1,6 +1,5 @@
 """Attempts: leased, renewed, completed, timed out. Each function is one operation; the rules decide."""
 
-import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -33,6 +32,7 @@ from agentlightning_server.lifecycle.states import (
     Verdict,
 )
 from agentlightning_server.storage import spans, workers
+from agentlightning_server.storage.ids import new_id
 from agentlightning_server.storage.rows import (
     attempt_message,
     attempt_status,
@@ -79,7 +79,7 @@ def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int 
 
 def begin(tx: Transaction, rollout: Row, worker_id: str, lease_duration: int | None) -> Assignment:
     """Make the next attempt of a rollout; whoever held the one before has lost it."""
-    ids = {"rollout_id": rollout["rollout_id"], "attempt_id": "at-" + secrets.token_hex(8)}
+    ids = {"rollout_id": rollout["rollout_id"], "attempt_id": new_id("at-", 16, tx.now)}
     if rollout["latest_attempt_id"] is not None:
         _supersede(tx, find(tx, ids["rollout_id"], rollout["latest_attempt_id"]))
     tx.move(rollout["queue"], rollout["status"], RolloutStatus.PREPARING.value)

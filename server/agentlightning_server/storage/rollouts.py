@@ -1,7 +1,6 @@
 """Rollouts: enqueued, claimed, read. Each function is one operation of a transaction."""
 
 import json
-import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -12,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from agentlightning_server.errors import StoreError, rollout_not_found
 from agentlightning_server.lifecycle.states import AttemptStatus
 from agentlightning_server.storage import attempts, resources, verdicts, workers
+from agentlightning_server.storage.ids import new_id
 from agentlightning_server.storage.rows import (
     input_columns,
     rollout_message,
@@ -104,7 +104,7 @@ def _insert(tx: Transaction, new: Rollout) -> Row:
         columns |= {"resources_id": found.resources_id, "resources_version": found.version}
     row = tx.one(
         "insert_rollout",
-        rollout_id="ro-" + secrets.token_hex(6),
+        rollout_id=_new_id(tx),
         run_id=new.run_id,
         queue=new.queue or DEFAULT_QUEUE,
         priority=new.priority,
@@ -116,6 +116,12 @@ def _insert(tx: Transaction, new: Rollout) -> Row:
     tx.move(row["queue"], None, row["status"])
     tx.notices.events["created"] += 1
     return row
+
+
+def _new_id(tx: Reading) -> str:
+    while tx.one("rollout", rollout_id=(rollout_id := new_id("ro-", 12, tx.now))) is not None:
+        pass  # 32 random bits in 16 seconds are not enough to tell them apart without looking
+    return rollout_id
 
 
 def _with_resources(tx: Transaction, rollout: Row) -> Row:
