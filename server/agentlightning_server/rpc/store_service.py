@@ -141,14 +141,25 @@ class StoreService(StoreServiceServicer):
         check.check_count("attempts.spans", spans_in_all, self._limits.max_batch)
         Result = pb.CompleteAttemptsResponse.Result
 
-        def complete(tx: Transaction, completion: pb.CompleteAttemptRequest) -> pb.CompleteAttemptsResponse.Result:
+        def refused(error: StoreError) -> pb.CompleteAttemptsResponse.Result:
+            return Result(error_reason=error.reason_name, error_message=str(error), error_metadata=error.metadata)
+
+        def complete(tx: Transaction, number: int) -> pb.CompleteAttemptsResponse.Result:
+            if number in refusals:
+                return refusals[number]
+            try:
+                return Result(rollout=attempts.complete(tx, request.attempts[number]))
+            except StoreError as error:  # which changes nothing
+                return refused(error)
+
+        refusals: dict[int, pb.CompleteAttemptsResponse.Result] = {}
+        for number, completion in enumerate(request.attempts):
             try:
                 self._check_completion(completion)
-                return Result(rollout=attempts.complete(tx, completion))
-            except StoreError as error:  # which changes nothing
-                return Result(error_reason=error.reason_name, error_message=str(error), error_metadata=error.metadata)
-
-        results = await self._dispatcher.write(lambda tx: [complete(tx, one) for one in request.attempts])
+            except StoreError as error:
+                refusals[number] = refused(error)
+        numbers = range(len(request.attempts))
+        results = await self._dispatcher.write(lambda tx: [complete(tx, number) for number in numbers])
         return pb.CompleteAttemptsResponse(results=results)
 
     async def CancelRollouts(self, request: pb.CancelRolloutsRequest, context: Context) -> pb.CancelRolloutsResponse:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from agentlightning.v1.attempt_pb2 import AttemptStatus, FailureKind
@@ -24,6 +24,7 @@ _RETRYABLE = {
 }
 MAX_SEQUENCE_ID = 1 << 53  # and far from the end of the numbers, so that there is always a next
 MAX_REVISION = (1 << 63) - 1
+_NEVER_BAD = frozenset({"string_value", "int_value", "bool_value", "bytes_value", None})
 _LONGEST = 315_576_000_000.0  # seconds: what protobuf allows of a Duration, and more than any clock tells
 _LONGEST_FILE_NAME = 200
 _SPAN_ID, _TRACE_ID = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{32}")
@@ -131,10 +132,15 @@ def check_span(span: Span, at: str = "") -> None:
     for name in ("start_time", "end_time"):
         if span.HasField(name):
             check_time(f"{at}{name}", getattr(span, name))
-    for field, attributes in _attributes_of(span):
-        for attribute in attributes:
-            if (value := _bad_number(attribute.value)) is not None:
-                raise FieldInvalidError(f"{at}{field}[{attribute.key!r}]", value, "a finite number")
+    _check_attributes(f"{at}attributes", span.attributes)
+    for number, event in enumerate(span.events):
+        _check_attributes(f"{at}events[{number}].attributes", event.attributes)
+    for number, link in enumerate(span.links):
+        _check_attributes(f"{at}links[{number}].attributes", link.attributes)
+    if span.HasField("scope"):
+        _check_attributes(f"{at}scope.attributes", span.scope.attributes)
+    if span.HasField("resource"):
+        _check_attributes(f"{at}resource.attributes", span.resource.attributes)
 
 
 def check_enum(field: str, value: int, enum: Any) -> None:
@@ -228,21 +234,15 @@ def _check_retry_policy(field: str, policy: RetryPolicy, max_attempts: int) -> N
         raise FieldInvalidError(f"{field}.backoff_multiplier", policy.backoff_multiplier, "1 to 10")
 
 
-def _attributes_of(span: Span) -> Iterator[tuple[str, Iterable[Attribute]]]:
-    yield "attributes", span.attributes
-    for number, event in enumerate(span.events):
-        yield f"events[{number}].attributes", event.attributes
-    for number, link in enumerate(span.links):
-        yield f"links[{number}].attributes", link.attributes
-    for name in ("scope", "resource"):
-        if span.HasField(name):
-            yield f"{name}.attributes", getattr(span, name).attributes
+def _check_attributes(field: str, attributes: Iterable[Attribute]) -> None:
+    for attribute in attributes:
+        value = attribute.value
+        if value.WhichOneof("value") not in _NEVER_BAD and (number := _bad_number(value)) is not None:
+            raise FieldInvalidError(f"{field}[{attribute.key!r}]", number, "a finite number")
 
 
 def _bad_number(value: AttributeValue) -> float | None:
     match value.WhichOneof("value"):
-        case "string_value" | "int_value":  # as most are
-            return None
         case "double_value":
             return None if math.isfinite(value.double_value) else value.double_value
         case "list_value":

@@ -41,7 +41,7 @@ SELECT * FROM rollouts_with_attempt WHERE rollout_id IN (SELECT value FROM json_
 SELECT rollout_id, end_revision FROM rollouts WHERE rollout_id IN (SELECT value FROM json_each(:rollout_ids));
 
 -- name: queued_rollouts
-SELECT * FROM rollouts
+SELECT rollout_id FROM rollouts
 WHERE queue = :queue AND status IN ('queuing', 'requeuing') AND available_time IS NULL
 ORDER BY priority DESC, queue_position
 LIMIT :limit;

@@ -42,13 +42,16 @@ def claim(tx: Transaction, queue: str, worker_ids: Sequence[str], limit: int, le
     claimed: list[Assignment] = []
     size = 0
     wanted = [worker_id for worker_id in worker_ids for _ in range(limit)]
-    for worker_id, row in zip(wanted, tx.all("queued_rollouts", queue=queue, limit=len(wanted)), strict=False):
+    for worker_id, key in zip(wanted, tx.all("queued_rollouts", queue=queue, limit=len(wanted)), strict=False):
         if size > _ENOUGH_BYTES:
             break
+        row = tx.one("rollout", **key)
+        assert row is not None
         claimed.append(attempts.begin(tx, _with_resources(tx, row), worker_id, lease_duration))
         size += claimed[-1].ByteSize()
+    found = set(wanted[: len(claimed)])
     for worker_id in dict.fromkeys(worker_ids):
-        workers.on_dequeue(tx, worker_id, found=worker_id in wanted[: len(claimed)])
+        workers.on_dequeue(tx, worker_id, found=worker_id in found)
     return claimed
 
 

@@ -13,6 +13,8 @@ from agentlightning_server.errors import StoreError
 from agentlightning_server.storage.rows import micros
 from agentlightning_server.storage.transaction import Reading, Row, Transaction
 
+_REWARD_KEY = PRIMARY_REWARD_VALUE.encode()
+
 
 class Added(NamedTuple):
     """What became of spans."""
@@ -38,8 +40,10 @@ def add(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[Span]) 
         if not is_known:
             number = known[span_id] = span.sequence_id = span.sequence_id or last + 1
             last = max(last, number)
-            fresh.append(ids | _columns(span, span_id, number))
-            if (value := _reward(span)) is not None:
+            stored = span.SerializeToString()
+            fresh.append(ids | _columns(span, span_id, number) | {"span": stored})
+            # Looking for the name first spares most spans a look at each of their attributes.
+            if _REWARD_KEY in stored and (value := _reward(span)) is not None:
                 _set_reward(tx, ids, number, value)
                 rewarded = True
         results.append(AddSpansResponse.Result(sequence_id=known[span_id], duplicate=is_known))
@@ -95,7 +99,6 @@ def _columns(span: Span, span_id: str, number: int) -> Row:
         "name": span.name,
         "start_time": micros(span.start_time) if span.HasField("start_time") else None,
         "end_time": micros(span.end_time) if span.HasField("end_time") else None,
-        "span": span.SerializeToString(),
     }
 
 
