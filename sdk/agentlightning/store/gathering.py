@@ -163,18 +163,23 @@ class ClaimGatherer(Gatherer[pb.DequeueRolloutsRequest, rollout_pb2.Assignment |
     async def _call(
         self, stub: "StoreServiceAsyncStub", messages: Sequence[pb.DequeueRolloutsRequest], *, is_repeat: bool
     ) -> Sequence[rollout_pb2.Assignment | None]:
-        first, claimed = messages[0], list[rollout_pb2.Assignment]()
-        while len(claimed) < len(messages):  # where tasks are large, an answer holds but some of them
+        first, asking = messages[0], list(range(len(messages)))
+        claimed: list[rollout_pb2.Assignment | None] = [None] * len(messages)
+        while asking:  # where tasks are large, an answer holds but some of them
             request = pb.DequeueRolloutsRequest(
-                worker_ids=[message.worker_id for message in messages[len(claimed) :]],
+                worker_ids=[messages[index].worker_id for index in asking],
                 queue=first.queue,
-                request_id=f"{first.request_id}-{len(claimed)}",
+                request_id=f"{first.request_id}-{len(messages) - len(asking)}",
             )
             answer = await stub.DequeueRollouts(request, timeout=CALL_SECONDS)
             if not answer.assignments:
                 break
-            claimed += answer.assignments
-        return [*claimed, *[None] * (len(messages) - len(claimed))]
+            for assignment in answer.assignments:  # the answer to a repeat lacks what was lost since the first call
+                own = (index for index in asking if messages[index].worker_id == assignment.attempt.worker_id)
+                index = next(own, asking[0])
+                asking.remove(index)
+                claimed[index] = assignment
+        return claimed
 
     def _count(self, message: pb.DequeueRolloutsRequest) -> int:
         return 1

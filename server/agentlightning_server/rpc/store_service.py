@@ -100,7 +100,7 @@ class StoreService(StoreServiceServicer):
     async def DequeueRollouts(self, request: pb.DequeueRolloutsRequest, context: Context) -> pb.DequeueRolloutsResponse:
         self._check_request(request.request_id)
         check.check_size("max_rollouts", request.max_rollouts, self._limits.max_batch)
-        check.check_size("worker_ids", len(request.worker_ids) * request.max_rollouts, self._limits.max_batch)
+        check.check_size("worker_ids", len(request.worker_ids) * (request.max_rollouts or 1), self._limits.max_batch)
         if request.worker_id and request.worker_ids:
             raise FieldInvalidError("worker_id", request.worker_id, "nothing, as worker_ids says who asks")
         lease = self._lease(request, default=self._limits.default_lease)
