@@ -24,6 +24,7 @@ _RETRYABLE = {
 }
 MAX_SEQUENCE_ID = 1 << 53  # and far from the end of the numbers, so that there is always a next
 MAX_REVISION = (1 << 63) - 1
+_SPAN_KINDS = frozenset(SpanKind.values())
 _NEVER_BAD = frozenset({"string_value", "int_value", "bool_value", "bytes_value", None})
 _LONGEST = 315_576_000_000.0  # seconds: what protobuf allows of a Duration, and more than any clock tells
 _LONGEST_FILE_NAME = 200
@@ -126,7 +127,8 @@ def check_span(span: Span, at: str = "") -> None:
     if not _TRACE_ID.fullmatch(span.trace_id):
         raise FieldInvalidError(f"{at}trace_id", span.trace_id, "32 lowercase hex digits")
     check_size(f"{at}sequence_id", span.sequence_id, MAX_SEQUENCE_ID)
-    check_enum_if_given(f"{at}kind", span.kind, SpanKind)
+    if span.kind not in _SPAN_KINDS:
+        check_enum(f"{at}kind", span.kind, SpanKind)
     if span.HasField("status"):
         check_enum_if_given(f"{at}status.code", span.status.code, SpanStatusCode)
     for name in ("start_time", "end_time"):

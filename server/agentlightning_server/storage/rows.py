@@ -28,6 +28,7 @@ from agentlightning_server.storage.transaction import Row
 DEFAULT_MAX_REDELIVERIES = 3
 DEFAULT_BACKOFF_MULTIPLIER = 2.0
 DEFAULT_MAX_BACKOFF = 300_000_000  # microseconds
+_NO_LABELS = "{}"
 _MICRO = 1_000_000
 
 
@@ -131,7 +132,7 @@ def rollout_message(row: Row, latest_attempt: Attempt | None) -> Rollout:
         resources_version=row["resources_version"],
         config=_config(row),
         metadata_json=row["metadata_json"],
-        labels=json.loads(row["labels_json"]),
+        labels=None if row["labels_json"] == _NO_LABELS else json.loads(row["labels_json"]),
         create_time=timestamp(row["create_time"]),
         end_time=None if row["end_time"] is None else timestamp(row["end_time"]),
         attempt_count=row["attempt_count"],
