@@ -169,7 +169,7 @@ class ClaimGatherer(Gatherer[pb.DequeueRolloutsRequest, rollout_pb2.Assignment |
             request = pb.DequeueRolloutsRequest(
                 worker_ids=[messages[index].worker_id for index in asking],
                 queue=first.queue,
-                request_id=f"{first.request_id}-{len(messages) - len(asking)}",
+                request_id=f"{first.request_id}-{len(messages)}-{len(asking)}",  # another call, another id
             )
             answer = await stub.DequeueRollouts(request, timeout=CALL_SECONDS)
             if not answer.assignments:

@@ -127,9 +127,6 @@ async def test_workers_of_different_queues_ask_apart(claim_relay: Any) -> None:
     assert [call.queue for call in claim_relay.calls] == [claim_relay.client.queue, elsewhere.queue]
 
 
-# Who goes away
-
-
 async def test_who_is_cancelled_before_its_call_is_not_asked_for(
     claim_relay: Any, store: agl.LightningStoreClient
 ) -> None:
@@ -216,9 +213,6 @@ async def test_who_is_cancelled_with_its_answer_at_hand_has_its_rollout_given_ba
     assert again.input == 1
 
 
-# A call whose answer is lost
-
-
 async def test_a_call_whose_answer_is_lost_is_repeated_as_it_was_though_somebody_is_gone(
     claim_relay: Any, store: agl.LightningStoreClient
 ) -> None:
@@ -269,7 +263,14 @@ async def test_a_worker_whose_rollout_is_lost_before_the_repeat_takes_no_others(
     assert [(worker_of(one), one and one.input) for one in told] == [("w-1", 4), ("w-2", 2), ("w-3", 3)]
 
 
-# Tasks too large for one answer
+async def test_who_asks_alone_after_a_call_that_failed_for_all_is_answered(
+    claim_relay: Any, store: agl.LightningStoreClient
+) -> None:
+    await enqueue(store, 8)
+    _, *callers = await in_one_call(claim_relay)
+    claim_relay.loses = [grpc.StatusCode.INTERNAL]
+    claim_relay.let_pass()
+    assert [worker_of(one) for one in await asyncio.gather(*callers)] == ["w-1", "w-2", "w-3"]
 
 
 async def test_more_than_one_answer_holds_is_claimed_all_the_same(
