@@ -1,5 +1,6 @@
 """What a store holds at one moment, and what is promised of it: of every moment, and of what lies between two."""
 
+import os
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
@@ -16,6 +17,7 @@ from agentlightning.v1.rollout_pb2 import Rollout, RolloutConfig, RolloutStatus
 from agentlightning.v1.span_pb2 import Span
 from agentlightning.v1.worker_pb2 import Worker
 from agentlightning_server.storage.rows import attempt_message, micros
+from hypothesis import HealthCheck, Phase, settings
 
 QUEUED = {RolloutStatus.ROLLOUT_STATUS_QUEUING, RolloutStatus.ROLLOUT_STATUS_REQUEUING}
 LEASED = {RolloutStatus.ROLLOUT_STATUS_PREPARING, RolloutStatus.ROLLOUT_STATUS_RUNNING}
@@ -386,6 +388,29 @@ class Copy:
         """It is what the store holds."""
         assert _all_watched(self._rollouts) == _all_watched(seen.rollouts)
         assert _all_watched(self._workers) == _all_watched({worker.worker_id: worker for worker in seen.workers})
+
+
+@pytest.fixture(scope="session")
+def tried() -> Callable[..., settings]:
+    """How many histories of how many steps a state machine is led through: `AGL_TEST_LENGTH=long` is the long way."""
+
+    def settings_of(*, short: tuple[int, int], long: tuple[int, int]) -> settings:
+        is_long = os.environ.get("AGL_TEST_LENGTH") == "long"
+        histories, steps = long if is_long else short
+        return settings(
+            max_examples=histories,
+            stateful_step_count=steps,
+            derandomize=not is_long,
+            # Making an example smaller takes minutes: a short run says at once that it failed.
+            phases=[Phase.generate, Phase.shrink] if is_long else [Phase.generate],
+            database=None,
+            deadline=None,
+            print_blob=True,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        )
+
+    return settings_of
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ becomes of a rollout is for the table of `lifecycle/` to say.
 """
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import cycle
@@ -20,23 +19,9 @@ from agentlightning.v1.span_pb2 import Attribute, AttributeValue, Span
 from agentlightning_server.clock import SECOND
 from agentlightning_server.storage.rows import micros, timestamp
 from google.protobuf.duration_pb2 import Duration
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-LONG = os.environ.get("AGL_TEST_LENGTH") == "long"
-SETTINGS = settings(
-    max_examples=1000 if LONG else 20,
-    stateful_step_count=100 if LONG else 40,
-    derandomize=not LONG,
-    # Making an example smaller takes minutes: a short run says at once that it failed.
-    phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate],
-    database=None,
-    deadline=None,
-    print_blob=True,
-    report_multiple_bugs=False,
-    suppress_health_check=list(HealthCheck),
-)
 TOLD = RolloutStatus.values()[1:]
 """What an administrator may tell a rollout."""
 TOLD_BY_HOLDERS = [kind for kind in FailureKind.values() if kind != FailureKind.FAILURE_KIND_UNRESPONSIVE]
@@ -458,8 +443,14 @@ def ids_of(assignments: Iterable[Assignment]) -> list[str]:
 
 
 def test_whatever_clients_do_the_store_keeps_its_promises(
-    serve_on_thread: Callable[..., Any], witness_of: Callable[[Any], Any], new_copy: Callable[[], Any]
+    serve_on_thread: Callable[..., Any],
+    witness_of: Callable[[Any], Any],
+    new_copy: Callable[[], Any],
+    tried: Callable[..., Any],
 ) -> None:
     counts: Counter[str] = Counter()
-    run_state_machine_as_test(lambda: Clients(serve_on_thread, witness_of, new_copy(), counts), settings=SETTINGS)
+    run_state_machine_as_test(
+        lambda: Clients(serve_on_thread, witness_of, new_copy(), counts),
+        settings=tried(short=(20, 40), long=(1000, 100)),
+    )
     print("\n" + ", ".join(f"{count} {what}" for what, count in counts.items()))

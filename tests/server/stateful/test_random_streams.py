@@ -4,7 +4,6 @@ After each step the machine waits until all that is due has been said, which it 
 half of what is tested. What streams say comes on threads, and so does a watch, which tells when to look again.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,6 @@ from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import Attempt, AttemptStatus, Failure, FailureKind
 from agentlightning.v1.rollout_pb2 import RetryPolicy, Rollout, RolloutConfig
 from google.protobuf.duration_pb2 import Duration
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -28,19 +26,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-LONG = os.environ.get("AGL_TEST_LENGTH") == "long"
-SETTINGS = settings(
-    max_examples=1000 if LONG else 12,
-    stateful_step_count=60 if LONG else 30,
-    derandomize=not LONG,
-    # Making an example smaller takes minutes: a short run says at once that it failed.
-    phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate],
-    database=None,
-    deadline=None,
-    print_blob=True,
-    report_multiple_bugs=False,
-    suppress_health_check=list(HealthCheck),
-)
 BOUND = 5.0
 WHOLE_EXAMPLE = 120.0
 CONFIGS = [
@@ -387,8 +372,14 @@ def was_given_back(attempt: Attempt) -> bool:
 
 
 def test_whatever_happens_to_streams_they_say_what_is_due_once(
-    serve_on_thread: Callable[..., Any], witness_of: Callable[[Any], Any], new_copy: Callable[[], Any]
+    serve_on_thread: Callable[..., Any],
+    witness_of: Callable[[Any], Any],
+    new_copy: Callable[[], Any],
+    tried: Callable[..., Any],
 ) -> None:
     counts: Counter[str] = Counter()
-    run_state_machine_as_test(lambda: Workers(serve_on_thread, witness_of, new_copy(), counts), settings=SETTINGS)
+    run_state_machine_as_test(
+        lambda: Workers(serve_on_thread, witness_of, new_copy(), counts),
+        settings=tried(short=(12, 30), long=(1000, 60)),
+    )
     print("\n" + ", ".join(f"{count} {what}" for what, count in counts.items()))
