@@ -1,7 +1,5 @@
 """What happens when something arrives: one function an event, from a situation to a verdict. Tested as a table."""
 
-from dataclasses import replace
-
 from agentlightning_server.lifecycle.states import (
     AttemptStatus,
     Ended,
@@ -40,7 +38,7 @@ def on_span(now: Situation) -> Verdict:
         return _running(now)
     if now.is_latest and now.attempt is AttemptStatus.UNRESPONSIVE and now.rollout is RolloutStatus.FAILED:
         # The worker is alive after all, but the verdict on the rollout has been given.
-        return replace(_unchanged(now), attempt=AttemptStatus.RUNNING)
+        return _unchanged(now)._replace(attempt=AttemptStatus.RUNNING)
     return _unchanged(now)
 
 
@@ -90,7 +88,7 @@ def on_cancel(now: Situation) -> Verdict:
     if now.rollout.is_terminal:
         return _unchanged(now)
     attempt = AttemptStatus.CANCELLED if now.attempt.is_live else now.attempt
-    return replace(_unchanged(now), rollout=RolloutStatus.CANCELLED, attempt=attempt)
+    return _unchanged(now)._replace(rollout=RolloutStatus.CANCELLED, attempt=attempt)
 
 
 def on_release(now: Situation) -> Verdict:
@@ -102,13 +100,13 @@ def on_release(now: Situation) -> Verdict:
     """
     _require_holder(now)
     now = _revived(now)
-    return replace(_unchanged(now), rollout=RolloutStatus.REQUEUING, attempt=AttemptStatus.CANCELLED)
+    return _unchanged(now)._replace(rollout=RolloutStatus.REQUEUING, attempt=AttemptStatus.CANCELLED)
 
 
 def on_superseded(now: Situation) -> Verdict:
     """Another attempt begins: a live one ends under its worker."""
     attempt = AttemptStatus.CANCELLED if now.attempt.is_live else now.attempt
-    return replace(_unchanged(now), attempt=attempt)
+    return _unchanged(now)._replace(attempt=attempt)
 
 
 def on_update_attempt(now: Situation, status: AttemptStatus) -> Verdict:
@@ -122,9 +120,9 @@ def on_update_attempt(now: Situation, status: AttemptStatus) -> Verdict:
     if status.is_live and not now.is_latest:
         raise TransitionRefused(f"an attempt does not become {status} beside a later one: use StartAttempt")
     if not now.is_latest or now.rollout.is_terminal:
-        return replace(_unchanged(now), attempt=status)
+        return _unchanged(now)._replace(attempt=status)
     if status.is_live:
-        return replace(_unchanged(_revived(now)), rollout=_ROLLOUT_OF_ATTEMPT[status], attempt=status)
+        return _unchanged(_revived(now))._replace(rollout=_ROLLOUT_OF_ATTEMPT[status], attempt=status)
     return _ended(now, status)
 
 
@@ -132,7 +130,7 @@ def on_update_rollout(now: Situation, status: RolloutStatus) -> Verdict:
     """An administrator says where the rollout stands; a live attempt ends unless the rollout is said to be at work."""
     if status is now.rollout:
         return _unchanged(now)
-    return replace(_unchanged(now) if status.is_at_work else on_superseded(now), rollout=status)
+    return (_unchanged(now) if status.is_at_work else on_superseded(now))._replace(rollout=status)
 
 
 def is_held(now: Situation) -> bool:
@@ -160,24 +158,24 @@ def _revived(now: Situation) -> Situation:
     """The loss of a revived attempt did not happen after all, unless the verdict on the rollout has been given."""
     if not now.lost or now.rollout.is_terminal:
         return now
-    return replace(now, redeliveries=now.redeliveries - 1, lost=False)
+    return now._replace(redeliveries=now.redeliveries - 1, lost=False)
 
 
 def _running(now: Situation) -> Verdict:
     now = _revived(now)
     follows = now.is_latest and not now.rollout.is_terminal
     rollout = RolloutStatus.RUNNING if follows else now.rollout
-    return replace(_unchanged(now), rollout=rollout, attempt=AttemptStatus.RUNNING)
+    return _unchanged(now)._replace(rollout=rollout, attempt=AttemptStatus.RUNNING)
 
 
 def _ended(now: Situation, status: AttemptStatus) -> Verdict:
     """The attempt ended; for the latest one the retry rules decide what becomes of the rollout."""
     now = _revived(now)
-    verdict = replace(_unchanged(now), attempt=status)
+    verdict = _unchanged(now)._replace(attempt=status)
     if not now.is_latest or now.rollout.is_terminal:
         return verdict
     if status in _ROLLOUT_OF_ATTEMPT:
-        return replace(verdict, rollout=_ROLLOUT_OF_ATTEMPT[status])
+        return verdict._replace(rollout=_ROLLOUT_OF_ATTEMPT[status])
     kind = FAILURE_OF_STATUS[status]
     policy, failures = now.retry.policies.get(kind), now.failures.get(kind, 0)
     counted = now.sequence_id - now.redeliveries - now.releases
@@ -187,18 +185,18 @@ def _ended(now: Situation, status: AttemptStatus) -> Verdict:
         else policy.max_retries is None or failures < policy.max_retries
     )
     if not again:
-        return replace(verdict, rollout=RolloutStatus.FAILED)
-    return replace(verdict, rollout=RolloutStatus.REQUEUING, backoff=policy.backoff(failures) if policy else 0)
+        return verdict._replace(rollout=RolloutStatus.FAILED)
+    return verdict._replace(rollout=RolloutStatus.REQUEUING, backoff=policy.backoff(failures) if policy else 0)
 
 
 def _lost(now: Situation, status: AttemptStatus) -> Verdict:
     """The attempt was lost to the infrastructure: redelivered up to a limit, never counted as an attempt."""
     now = _revived(now)
-    verdict = replace(_unchanged(now), attempt=status)
+    verdict = _unchanged(now)._replace(attempt=status)
     if not now.is_latest or now.rollout.is_terminal:
         return verdict
     if now.redeliveries >= now.retry.max_redeliveries:
-        return replace(verdict, rollout=RolloutStatus.FAILED)
+        return verdict._replace(rollout=RolloutStatus.FAILED)
     policy = now.retry.policies.get(FailureKind.INFRASTRUCTURE)
     backoff = policy.backoff(now.redeliveries) if policy else 0
     return Verdict(RolloutStatus.REQUEUING, status, now.redeliveries + 1, lost=True, backoff=backoff)

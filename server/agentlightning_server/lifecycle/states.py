@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 
 class RolloutStatus(StrEnum):
@@ -87,8 +89,7 @@ class RetryRules:
     policies: Mapping[FailureKind, RetryPolicy] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """A rollout and one of its attempts, as far as a rule looks at them."""
 
     rollout: RolloutStatus
@@ -101,13 +102,12 @@ class Situation:
     """Attempts of the rollout that were given back unstarted."""
     lost: bool = False
     """The attempt itself is one of the lost: its lease expired, or its worker blamed the infrastructure."""
-    failures: Mapping[FailureKind, int] = field(default_factory=dict)
+    failures: Mapping[FailureKind, int] = MappingProxyType({})
     """Earlier attempts of the rollout by how they failed, the lost not counted."""
     retry: RetryRules = RetryRules()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a rule says: where rollout and attempt stand from now on."""
 
     rollout: RolloutStatus

@@ -64,6 +64,12 @@ from agentlightning_server.storage.verdicts import (
 )
 
 _RELEASED = cancelled("released before it began")
+_NEW: Row = {
+    "status": AttemptStatus.PREPARING.value,
+    **dict.fromkeys(("end_time", "last_heartbeat_time", "failure", "final_reward")),
+    "metadata_json": "",
+    **dict.fromkeys(("lost", "reward_sequence_id", "lost_span_count"), 0),
+}
 
 
 def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int | None) -> Assignment:
@@ -79,7 +85,7 @@ def start(tx: Transaction, rollout_id: str, worker_id: str, lease_duration: int 
 
 def begin(tx: Transaction, rollout: Row, worker_id: str, lease_duration: int | None) -> Assignment:
     """Make the next attempt of a rollout; whoever held the one before has lost it."""
-    ids = {"rollout_id": rollout["rollout_id"], "attempt_id": new_id("at-", 16, tx.now)}
+    ids = {"rollout_id": rollout["rollout_id"], "attempt_id": new_id("at-", 16, tx.now, tx.revision())}
     if rollout["latest_attempt_id"] is not None:
         _supersede(tx, find(tx, ids["rollout_id"], rollout["latest_attempt_id"]))
     tx.move(rollout["queue"], rollout["status"], RolloutStatus.PREPARING.value)
@@ -96,16 +102,18 @@ def begin(tx: Transaction, rollout: Row, worker_id: str, lease_duration: int | N
         latest_attempt_id=ids["attempt_id"],
         revision=revision,
     )
-    attempt = tx.one(
+    attempt = set_columns(
+        tx,
         "insert_attempt",
+        _NEW,
         **ids,
         sequence_id=started["attempt_count"],
         worker_id=worker_id,
-        now=tx.now,
+        start_time=tx.now,
         lease_duration=lease_duration,
+        lease_expire_time=None if lease_duration is None else tx.now + lease_duration,
         revision=revision,
     )
-    assert attempt is not None
     tx.notices.events["started"] += 1
     pair = pair_of(tx, started, attempt)
     announce_deadline(tx, pair)
@@ -289,10 +297,13 @@ def _add_spans(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[
         pair = find(tx, rollout_id, attempt_id)
     except StoreError as error:
         return [spans.rejected(error)] * len(new)
-    results = spans.add(tx, rollout_id, attempt_id, new).results
-    if not all(result.duplicate for result in results):
+    added = spans.add(tx, rollout_id, attempt_id, new)
+    if not all(added.known):
         apply(tx, pair, rules.on_span(pair.now), heard=True)
-    return results
+    return [
+        AddSpansResponse.Result(sequence_id=number, duplicate=is_known)
+        for number, is_known in zip(added.numbers, added.known, strict=True)
+    ]
 
 
 def _with_rollout(tx: Transaction, rollout_id: str, rule: Callable[[Situation], Verdict], why: str) -> None:

@@ -20,13 +20,14 @@ SELECT revision FROM store;
 INSERT INTO rollouts (
   rollout_id, run_id, queue, priority, queue_position, status, mode, input_json, resources_id, resources_version,
   timeout, unresponsive_timeout, max_attempts, retry_condition, max_redeliveries, retry_policies, metadata_json,
-  labels_json, create_time, revision
+  labels_json, create_time, end_time, end_revision, attempt_count, redelivery_count, release_count, latest_attempt_id,
+  available_time, final_reward, revision
 ) VALUES (
-  :rollout_id, :run_id, :queue, :priority, :revision, 'queuing', :mode, :input_json, :resources_id, :resources_version,
-  :timeout, :unresponsive_timeout, :max_attempts, :retry_condition, :max_redeliveries, :retry_policies,
-  :metadata_json, :labels_json, :now, :revision
-)
-RETURNING *;
+  :rollout_id, :run_id, :queue, :priority, :queue_position, :status, :mode, :input_json, :resources_id,
+  :resources_version, :timeout, :unresponsive_timeout, :max_attempts, :retry_condition, :max_redeliveries,
+  :retry_policies, :metadata_json, :labels_json, :create_time, :end_time, :end_revision, :attempt_count,
+  :redelivery_count, :release_count, :latest_attempt_id, :available_time, :final_reward, :revision
+);
 
 -- name: rollout
 SELECT * FROM rollouts WHERE rollout_id = :rollout_id;
@@ -108,12 +109,13 @@ SELECT rollout_id, available_time FROM rollouts WHERE available_time IS NOT NULL
 
 -- name: insert_attempt
 INSERT INTO attempts (
-  attempt_id, rollout_id, sequence_id, status, worker_id, start_time, lease_duration, lease_expire_time, revision
+  attempt_id, rollout_id, sequence_id, status, worker_id, start_time, end_time, last_heartbeat_time, lease_duration,
+  lease_expire_time, metadata_json, failure, lost, final_reward, reward_sequence_id, lost_span_count, revision
 ) VALUES (
-  :attempt_id, :rollout_id, :sequence_id, 'preparing', :worker_id, :now, :lease_duration, :now + :lease_duration,
-  :revision
-)
-RETURNING *;
+  :attempt_id, :rollout_id, :sequence_id, :status, :worker_id, :start_time, :end_time, :last_heartbeat_time,
+  :lease_duration, :lease_expire_time, :metadata_json, :failure, :lost, :final_reward, :reward_sequence_id,
+  :lost_span_count, :revision
+);
 
 -- name: count_attempts
 UPDATE store SET attempt_count = attempt_count + :count;
@@ -176,13 +178,13 @@ SELECT last_sequence_id FROM span_sequences WHERE rollout_id = :rollout_id;
 INSERT INTO spans (
   rollout_id, attempt_id, span_id, sequence_id, trace_id, parent_span_id, name, start_time, end_time, span
 ) VALUES (
-  :rollout_id, :attempt_id, :span_id, :sequence_id, :trace_id, :parent_span_id, :name, :start_time, :end_time, :span
+  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 );
 
 -- name: count_spans
 UPDATE store SET span_count = span_count + :count;
 
--- name: known_spans
+-- name: stored_spans
 SELECT span_id, sequence_id FROM spans
 WHERE attempt_id = :attempt_id AND span_id IN (SELECT value FROM json_each(:span_ids));
 

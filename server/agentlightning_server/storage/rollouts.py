@@ -9,7 +9,7 @@ from agentlightning.v1.store_service_pb2 import AttemptRef, UpdateRolloutRequest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from agentlightning_server.errors import StoreError, rollout_not_found
-from agentlightning_server.lifecycle.states import AttemptStatus
+from agentlightning_server.lifecycle.states import AttemptStatus, RolloutStatus
 from agentlightning_server.storage import attempts, resources, verdicts, workers
 from agentlightning_server.storage.ids import new_id
 from agentlightning_server.storage.rows import (
@@ -22,6 +22,11 @@ from agentlightning_server.storage.transaction import Reading, Row, Transaction
 
 DEFAULT_QUEUE = "default"
 _ENOUGH_BYTES = 1 << 20
+_NEW: Row = {
+    "status": RolloutStatus.QUEUING.value,
+    **dict.fromkeys(("end_time", "end_revision", "latest_attempt_id", "available_time", "final_reward")),
+    **dict.fromkeys(("attempt_count", "redelivery_count", "release_count"), 0),
+}
 
 
 def enqueue(tx: Transaction, new: Iterable[Rollout]) -> list[Rollout]:
@@ -105,25 +110,28 @@ def _insert(tx: Transaction, new: Rollout) -> Row:
     columns = input_columns(new)
     if found is not None:
         columns |= {"resources_id": found.resources_id, "resources_version": found.version}
-    row = tx.one(
+    revision = tx.next_revision()
+    row = verdicts.set_columns(
+        tx,
         "insert_rollout",
+        _NEW,
         rollout_id=_new_id(tx),
         run_id=new.run_id,
         queue=new.queue or DEFAULT_QUEUE,
         priority=new.priority,
-        revision=tx.next_revision(),
-        now=tx.now,
+        queue_position=revision,
+        create_time=tx.now,
+        revision=revision,
         **columns,
     )
-    assert row is not None
     tx.move(row["queue"], None, row["status"])
     tx.notices.events["created"] += 1
     return row
 
 
 def _new_id(tx: Reading) -> str:
-    while tx.one("rollout", rollout_id=(rollout_id := new_id("ro-", 12, tx.now))) is not None:
-        pass  # 32 random bits in 16 seconds are not enough to tell them apart without looking
+    while tx.one("rollout", rollout_id=(rollout_id := new_id("ro-", 12, tx.now, tx.revision()))) is not None:
+        pass  # what is random of it is not enough to tell them apart without looking
     return rollout_id
 
 

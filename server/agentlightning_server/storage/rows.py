@@ -231,12 +231,28 @@ def _retry_policy(policy: ProtoRetryPolicy) -> RetryPolicy:
     )
 
 
+_CONFIG = ("timeout", "unresponsive_timeout", "max_attempts", "retry_condition", "max_redeliveries", "retry_policies")
+
+
 def _config(row: Row) -> RolloutConfig:
+    return _config_of(*(row[column] for column in _CONFIG))
+
+
+@lru_cache(maxsize=256)
+def _config_of(
+    timeout: int | None,
+    unresponsive_timeout: int | None,
+    max_attempts: int,
+    retry_condition: str,
+    max_redeliveries: int,
+    retry_policies: bytes | None,
+) -> RolloutConfig:
+    """To be copied, not to be changed: the rollouts of a dataset have one between them."""
     return RolloutConfig(
-        timeout=None if row["timeout"] is None else duration(row["timeout"]),
-        unresponsive_timeout=None if row["unresponsive_timeout"] is None else duration(row["unresponsive_timeout"]),
-        max_attempts=row["max_attempts"],
-        retry_condition=[proto_attempt_status(status) for status in row["retry_condition"].split()],
-        max_redeliveries=row["max_redeliveries"],
-        retry_policies=_retry_policies(row["retry_policies"]),
+        timeout=None if timeout is None else duration(timeout),
+        unresponsive_timeout=None if unresponsive_timeout is None else duration(unresponsive_timeout),
+        max_attempts=max_attempts,
+        retry_condition=[proto_attempt_status(status) for status in retry_condition.split()],
+        max_redeliveries=max_redeliveries,
+        retry_policies=_retry_policies(retry_policies),
     )

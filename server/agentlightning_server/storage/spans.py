@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from agentlightning.semconv import PRIMARY_REWARD_VALUE
@@ -11,47 +11,49 @@ from agentlightning.v1.store_service_pb2 import AddSpansResponse
 
 from agentlightning_server.errors import StoreError
 from agentlightning_server.storage.rows import micros
-from agentlightning_server.storage.transaction import Reading, Row, Transaction
+from agentlightning_server.storage.transaction import Reading, Transaction
 
 _REWARD_KEY = PRIMARY_REWARD_VALUE.encode()
 
 
 class Added(NamedTuple):
-    """What became of spans."""
+    """What became of spans, in their order."""
 
-    results: list[AddSpansResponse.Result]
+    numbers: list[int]
+    known: list[bool]
+    """Which were stored before."""
     rewarded: bool = False
     """One of them carries a reward: its attempt and its rollout are changed."""
 
 
 def add(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[Span]) -> Added:
     """Store spans of an attempt that exists, numbering those that their makers did not."""
+    added = Added([], [])
     if not new:
-        return Added([])
-    ids = {"rollout_id": rollout_id, "attempt_id": attempt_id}
-    span_ids = [span.span_id for span in new]
-    known = _known(tx, attempt_id, span_ids)
+        return added
     last = before = last_sequence(tx, rollout_id)
-    results: list[AddSpansResponse.Result] = []
-    fresh: list[Row] = []
+    span_ids = [span.span_id for span in new]
+    stored = _stored(tx, attempt_id, span_ids) if last else {}
+    fresh = []
     rewarded = False
     for span_id, span in zip(span_ids, new, strict=True):
-        is_known = span_id in known
+        is_known = span_id in stored
         if not is_known:
-            number = known[span_id] = span.sequence_id = span.sequence_id or last + 1
+            number = stored[span_id] = span.sequence_id = span.sequence_id or last + 1
             last = max(last, number)
-            stored = span.SerializeToString()
-            fresh.append(ids | _columns(span, span_id, number) | {"span": stored})
+            message = span.SerializeToString()
+            fresh.append((rollout_id, attempt_id, span_id, number, *_columns(span), message))
             # Looking for the name first spares most spans a look at each of their attributes.
-            if _REWARD_KEY in stored and (value := _reward(span)) is not None:
-                _set_reward(tx, ids, number, value)
+            if _REWARD_KEY in message and (value := _reward(span)) is not None:
+                _set_reward(tx, rollout_id, attempt_id, number, value)
                 rewarded = True
-        results.append(AddSpansResponse.Result(sequence_id=known[span_id], duplicate=is_known))
+        added.numbers.append(stored[span_id])
+        added.known.append(is_known)
     if last > before:
         tx.run("raise_sequence", rollout_id=rollout_id, sequence_id=last)
     tx.run_many("insert_span", fresh)
     tx.notices.events["spans"] += len(fresh)
-    return Added(results, rewarded)
+    return added._replace(rewarded=rewarded)
 
 
 def reserve(tx: Transaction, rollout_id: str) -> int:
@@ -84,25 +86,24 @@ def rejected(error: StoreError) -> AddSpansResponse.Result:
     return AddSpansResponse.Result(error_reason=error.reason_name, error_message=str(error))
 
 
-def _known(tx: Reading, attempt_id: str, span_ids: Sequence[str]) -> dict[str, int]:
+def _stored(tx: Reading, attempt_id: str, span_ids: Sequence[str]) -> dict[str, int]:
     """The numbers of those of the spans that are stored already."""
-    rows = tx.all("known_spans", attempt_id=attempt_id, span_ids=json.dumps(span_ids))
+    rows = tx.all("stored_spans", attempt_id=attempt_id, span_ids=json.dumps(span_ids))
     return {row["span_id"]: row["sequence_id"] for row in rows}
 
 
-def _columns(span: Span, span_id: str, number: int) -> Row:
-    return {
-        "span_id": span_id,
-        "sequence_id": number,
-        "trace_id": span.trace_id,
-        "parent_span_id": span.parent_span_id,
-        "name": span.name,
-        "start_time": micros(span.start_time) if span.HasField("start_time") else None,
-        "end_time": micros(span.end_time) if span.HasField("end_time") else None,
-    }
+def _columns(span: Span) -> tuple[str, str, str, int | None, int | None]:
+    """What lists of spans look at besides the ids."""
+    return (
+        span.trace_id,
+        span.parent_span_id,
+        span.name,
+        micros(span.start_time) if span.HasField("start_time") else None,
+        micros(span.end_time) if span.HasField("end_time") else None,
+    )
 
 
-def _set_reward(tx: Transaction, ids: Mapping[str, str], number: int, value: float) -> None:
-    change = {"attempt_id": ids["attempt_id"], "reward": value, "revision": tx.next_revision()}
+def _set_reward(tx: Transaction, rollout_id: str, attempt_id: str, number: int, value: float) -> None:
+    change = {"attempt_id": attempt_id, "reward": value, "revision": tx.next_revision()}
     if tx.run("set_attempt_reward", sequence_id=number, **change):
-        tx.run("set_rollout_reward", rollout_id=ids["rollout_id"], **change)
+        tx.run("set_rollout_reward", rollout_id=rollout_id, **change)

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -109,7 +109,7 @@ class Transaction(Reading):
         if after is not None:
             self.notices.moves[queue, after] += 1
 
-    def run_many(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def run_many(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
         """Execute a named query once for each row of values."""
         self.connection.executemany(queries()[name], rows)
 

@@ -1,7 +1,6 @@
 """Finds an attempt with its rollout, and brings both to where a rule says they stand. Decides nothing."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentlightning.v1.attempt_pb2 import Failure
 
@@ -14,8 +13,7 @@ from agentlightning_server.storage.rows import failure_kind, proto_failure_kind,
 from agentlightning_server.storage.transaction import LostAttempt, Reading, Row, Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """A rollout and one of its attempts, as they stand."""
 
     rollout: Row
@@ -105,7 +103,7 @@ def apply(
             rollout = set_columns(tx, "set_rollout_revision", pair.rollout, revision=tx.next_revision())
     if heard and attempt is None:
         attempt = set_columns(tx, "touch_attempt", pair.attempt, **_heard_now(tx, pair, verdict.attempt))
-    after = replace(pair.now, rollout=verdict.rollout, attempt=verdict.attempt)
+    after = pair.now._replace(rollout=verdict.rollout, attempt=verdict.attempt)
     if rules.is_held(pair.now) and not rules.is_held(after):
         if by_holder:
             tx.notices.given_up.append(pair.attempt["attempt_id"])

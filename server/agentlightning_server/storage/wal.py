@@ -31,7 +31,10 @@ class Wal:
 
     async def keep_short(self) -> None:
         """Begin the log anew if it is large; between commits."""
-        size = self._file.stat().st_size if self._file.exists() else 0
+        try:
+            size = self._file.stat().st_size
+        except FileNotFoundError:
+            return
         if size > self._allowed:
             done = await self._checkpoint("TRUNCATE", _PATIENCE)
             # Whoever reads for long is not waited for after each commit.

@@ -1,6 +1,5 @@
 """The rules as tables: what arrives, where things stand, what becomes of them. DESIGN's table is the specification."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,23 +98,23 @@ def test_completion_ends_the_attempt_as_its_holder_says(kind: FailureKind | None
 @pytest.mark.parametrize("status", [A.FAILED, A.TIMEOUT, A.UNRESPONSIVE])
 @pytest.mark.parametrize(("sequence_id", "then"), [(1, R.REQUEUING), (2, R.FAILED)])
 def test_the_retry_rules_decide_after_what_they_name(status: A, sequence_id: int, then: R) -> None:
-    now = replace(LIVE, sequence_id=sequence_id, retry=RETRY_ONCE)
+    now = LIVE._replace(sequence_id=sequence_id, retry=RETRY_ONCE)
     assert rules.on_update_attempt(now, status).rollout == then
 
 
 def test_what_the_retry_condition_does_not_name_is_not_retried() -> None:
     retry = RetryRules(max_attempts=5, retry_condition=frozenset({A.TIMEOUT}))
-    assert rules.on_complete(replace(LIVE, retry=retry), FailureKind.AGENT).rollout == R.FAILED
+    assert rules.on_complete(LIVE._replace(retry=retry), FailureKind.AGENT).rollout == R.FAILED
 
 
 @pytest.mark.parametrize(("redeliveries", "then"), [(0, R.REQUEUING), (2, R.REQUEUING), (3, R.FAILED)])
 def test_a_lost_lease_is_delivered_again_up_to_its_limit(redeliveries: int, then: R) -> None:
-    verdict = rules.on_lease_expired(replace(LIVE, redeliveries=redeliveries, sequence_id=redeliveries + 1))
+    verdict = rules.on_lease_expired(LIVE._replace(redeliveries=redeliveries, sequence_id=redeliveries + 1))
     assert stands(verdict) == (then, A.UNRESPONSIVE)
 
 
 def test_lost_and_released_attempts_do_not_count_against_max_attempts() -> None:
-    now = replace(LIVE, sequence_id=4, redeliveries=2, releases=1, retry=RETRY_ONCE)
+    now = LIVE._replace(sequence_id=4, redeliveries=2, releases=1, retry=RETRY_ONCE)
     assert rules.on_complete(now, FailureKind.AGENT).rollout == R.REQUEUING
 
 
@@ -159,7 +158,7 @@ KINDS = {
 
 
 def policy_for(kind: FailureKind, policy: RetryPolicy, **situation: Any) -> Situation:
-    return replace(LIVE, retry=RetryRules(max_attempts=9, policies={kind: policy}), **situation)
+    return LIVE._replace(retry=RetryRules(max_attempts=9, policies={kind: policy}), **situation)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,7 +169,7 @@ def test_a_kind_with_a_policy_of_its_own_is_retried_as_if_the_condition_named_it
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_policy_says_nothing_about_other_kinds(kind: FailureKind) -> None:
     others = {other: RetryPolicy() for other in KINDS if other is not kind}
-    now = replace(LIVE, retry=RetryRules(max_attempts=9, policies=others))
+    now = LIVE._replace(retry=RetryRules(max_attempts=9, policies=others))
     assert KINDS[kind](now).rollout == R.FAILED
 
 

@@ -5,7 +5,6 @@ Columns are the statuses of the rollout, rows those of the attempt. A cell says 
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -245,4 +244,4 @@ def test_a_loss_is_taken_back_when_the_attempt_is_taken_up_again(rule: Rule) -> 
     now = Situation(RolloutStatus.REQUEUING, AttemptStatus.UNRESPONSIVE, lost=True, redeliveries=2)
     verdict = rule(now)
     assert (verdict.lost, verdict.redeliveries) == (False, 1)
-    assert rule(replace(now, lost=False)).redeliveries == 2
+    assert rule(now._replace(lost=False)).redeliveries == 2

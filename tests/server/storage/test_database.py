@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from agentlightning_server.storage import attempts
 from agentlightning_server.storage import database as database_module
 from agentlightning_server.storage.database import APPLICATION_ID, Database, DatabaseError
 from agentlightning_server.storage.queries import migrations
@@ -280,16 +281,7 @@ async def test_a_rollout_that_goes_takes_its_attempts_with_it(database: Database
             "labels_json, create_time, revision) "
             "VALUES ('ro', '', 'q', 0, 0, 'queuing', 0, 'null', '', 0, 1, '', 3, '', '{}', 0, 0)"
         )
-        tx.run(
-            "insert_attempt",
-            attempt_id="at",
-            rollout_id="ro",
-            sequence_id=1,
-            worker_id="w",
-            now=0,
-            lease_duration=1,
-            revision=0,
-        )
+        attempts.start(tx, "ro", "w", lease_duration=1)
         tx.connection.execute("DELETE FROM rollouts")
 
     await database.write(write)

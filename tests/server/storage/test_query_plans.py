@@ -32,7 +32,7 @@ HOT = {
     "live_attempts": "SCAN attempts USING INDEX attempts_live",
     "renew_leases": "SCAN attempts USING INDEX attempts_live",
     "last_sequence": "SEARCH span_sequences USING PRIMARY KEY (rollout_id=?)",
-    "known_spans": "SEARCH spans USING INDEX sqlite_autoindex_spans_1 (attempt_id=? AND span_id=?)",
+    "stored_spans": "SEARCH spans USING INDEX sqlite_autoindex_spans_1 (attempt_id=? AND span_id=?)",
     "resources_version": "SEARCH resources USING INDEX sqlite_autoindex_resources_1 (resources_id=? AND version=?)",
     "resources_last_version": "SEARCH resources USING INDEX sqlite_autoindex_resources_1 (resources_id=?)",
     "resources_latest_of_run": "SEARCH resources USING INDEX resources_run (run_id=?)",
@@ -63,7 +63,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 
 def plan(connection: sqlite3.Connection, query: str) -> list[str]:
-    values = dict.fromkeys(_PARAMETER.findall(query))
+    values = dict.fromkeys(_PARAMETER.findall(query)) or [None] * query.count("?")
     return [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", values)]
 
 
