@@ -19,7 +19,7 @@ from agentlightning.store.connection import (
     stream,
 )
 from agentlightning.store.leases import Leases
-from agentlightning.store.spans import span_from_proto, span_to_proto
+from agentlightning.store.spans import fill_span, span_from_proto
 from agentlightning.store.streams import Watch, wait
 from agentlightning.types import (
     UNSET,
@@ -197,19 +197,21 @@ class LightningStoreClient(LightningStore):
         spans: Sequence[Span] = (),
         lost_span_count: int = 0,
     ) -> Rollout:
-        *before, last = [*sending.batches(map(span_to_proto, spans))] or [[]]
-        for batch in before:
-            results = await run(self._add_spans(batch))
-            sending.raise_if_refused([sending.refusal(result) for result in results if result.error_reason])
         succeeded = pb.CompleteAttemptRequest.Succeeded() if failure is None else None
         request = pb.CompleteAttemptRequest(
             rollout_id=rollout_id,
             attempt_id=attempt_id,
             succeeded=succeeded,
             failure=None if failure is None else convert.failure_to_proto(failure),
-            spans=last,
             lost_span_count=lost_span_count,
         )
+        for span in spans:
+            fill_span(request.spans.add(), span)
+        *before, last = [*sending.batches(request.spans)] or [[]]
+        for batch in before:
+            results = await run(self._add_spans(batch))
+            sending.raise_if_refused([sending.refusal(result) for result in results if result.error_reason])
+        del request.spans[: len(spans) - len(last)]
         answer = await run(self._complete(request))
         return convert.rollout_from_proto(answer.rollout)
 

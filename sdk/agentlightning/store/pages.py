@@ -59,11 +59,17 @@ def _translated(messages: Any, model: Callable[[Any], T]) -> list[T]:
 
 @contextmanager
 def _no_garbage() -> Iterator[None]:
-    """While so much is made that stays, looking for garbage in it finds none and takes longer than making it."""
+    """While so much is made that stays, looking for garbage in it finds none and takes longer than making it.
+
+    Afterwards all of it counts as old, so that it is not looked at soon, and then again.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():  # else the application has set things aside: that is not ours to undo
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

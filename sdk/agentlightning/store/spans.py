@@ -1,6 +1,7 @@
 """Spans to and from the protocol's messages, without loss but for a time's last digits. Pure translation."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -31,6 +32,7 @@ _STATUS_CODES = {
     "ERROR": span_pb2.SpanStatusCode.SPAN_STATUS_CODE_ERROR,
 }
 _STATUS_NAMES = {code: name for name, code in _STATUS_CODES.items()}
+_DROPPED = ("dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 _KINDS = {kind: span_pb2.SpanKind.Value(f"SPAN_KIND_{kind}") for kind in get_args(SpanKind)}
 _KIND_NAMES = {number: kind for kind, number in _KINDS.items()}
 _ROOM = 95
@@ -46,8 +48,19 @@ def span_to_proto(span: Span) -> span_pb2.Span:
     Raises:
         InvalidRequestError: It has a value that the wire cannot take; the message names the span and the field.
     """
+    message = span_pb2.Span()
+    fill_span(message, span)
+    return message
+
+
+def fill_span(message: span_pb2.Span, span: Span) -> None:
+    """Make an empty message a span's. One that is given to another message is copied by writing and reading it.
+
+    Raises:
+        InvalidRequestError: It has a value that the wire cannot take; the message names the span and the field.
+    """
     try:
-        return _span_to_proto(span)
+        _fill_span(message, span)
     except InvalidRequestError as error:
         raise invalid_span(span, str(error)) from None
     except (TypeError, ValueError, OverflowError) as error:  # what the generated classes do not take
@@ -61,14 +74,13 @@ def invalid_span(span: Span, why: str) -> InvalidRequestError:
 
 
 def span_from_proto(message: span_pb2.Span) -> Span:
-    """A span."""
+    """A span. What most spans do not have is looked at only where it is there."""
     attributes, extra = _split(message.attributes)
-    trace_id, parent_id, flags = message.trace_id, message.parent_span_id, message.flags
-    context = _Fields(
-        trace_id=trace_id, span_id=message.span_id, **_given(trace_state=_trace_state(message.trace_state))
-    )
-    parent = context | {"span_id": parent_id, "is_remote": bool(flags & _IS_REMOTE)}
-    fields = {
+    trace_id, flags, parent_id = message.trace_id, message.flags, message.parent_span_id
+    context: _Fields = {"trace_id": trace_id, "span_id": message.span_id}
+    if trace_state := message.trace_state:
+        context["trace_state"] = _trace_state(trace_state)
+    fields: _Fields = {
         "rollout_id": message.rollout_id,
         "attempt_id": message.attempt_id,
         "sequence_id": message.sequence_id,
@@ -78,43 +90,44 @@ def span_from_proto(message: span_pb2.Span) -> Span:
         "kind": _KIND_NAMES.get(message.kind, "UNSPECIFIED"),  # a newer store's kind is none here
         "start_time": optional_seconds(message, "start_time"),
         "end_time": optional_seconds(message, "end_time"),
+        "attributes": attributes,
         "context": _with_extra(extra.get("context"), context),
         "status": _status_from_proto(message.status, extra.get("status")),
     }
-    fields |= _given(
-        parent_id=parent_id,
-        parent=_with_extra(extra.get("parent"), parent) if parent_id else None,
-        flags=flags,
-        attributes=attributes,
-        dropped_attributes_count=message.dropped_attributes_count,
-        events=[_event_from_proto(event) for event in message.events],
-        dropped_events_count=message.dropped_events_count,
-        links=[_link_from_proto(link) for link in message.links],
-        dropped_links_count=message.dropped_links_count,
-        scope=_scope_from_proto(message.scope) if message.HasField("scope") else None,
-        resource=_resource_from_proto(message.resource) if message.HasField("resource") else None,
-    )
+    if flags:
+        fields["flags"] = flags
+    for name in _DROPPED:
+        if count := getattr(message, name):
+            fields[name] = count
+    if parent_id:
+        parent = context | {"span_id": parent_id, "is_remote": bool(flags & _IS_REMOTE)}
+        fields |= {"parent_id": parent_id, "parent": _with_extra(extra.get("parent"), parent)}
+    if message.events:
+        fields["events"] = [_event_from_proto(event) for event in message.events]
+    if message.links:
+        fields["links"] = [_link_from_proto(link) for link in message.links]
+    if message.HasField("scope"):
+        fields["scope"] = _scope_from_proto(message.scope)
+    if message.HasField("resource"):
+        fields["resource"] = _resource_from_proto(message.resource)
     return Span(**_with_extra(extra.get("span"), fields))  # validated in one go, with all that is in it
 
 
-def _span_to_proto(span: Span) -> span_pb2.Span:
-    """Filled in place: a message that is given to another is copied by writing and reading it."""
+def _fill_span(message: span_pb2.Span, span: Span) -> None:
     context, parent, status = span.context, span.parent, span.status
-    message = span_pb2.Span(
-        rollout_id=span.rollout_id,
-        attempt_id=span.attempt_id,
-        sequence_id=span.sequence_id,
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_span_id=span.parent_id or (parent.span_id if parent else ""),
-        trace_state=_header(context.trace_state) if context else "",
-        flags=span.flags | (_SAYS_REMOTE if parent and parent.is_remote else 0),
-        name=span.name,
-        kind=_KINDS[span.kind],
-        dropped_attributes_count=span.dropped_attributes_count,
-        dropped_events_count=span.dropped_events_count,
-        dropped_links_count=span.dropped_links_count,
-    )
+    message.rollout_id = span.rollout_id
+    message.attempt_id = span.attempt_id
+    message.sequence_id = span.sequence_id
+    message.trace_id = span.trace_id
+    message.span_id = span.span_id
+    message.parent_span_id = span.parent_id or (parent.span_id if parent else "")
+    message.trace_state = _header(context.trace_state) if context else ""
+    message.flags = span.flags | (_SAYS_REMOTE if parent and parent.is_remote else 0)
+    message.name = span.name
+    message.kind = _KINDS[span.kind]
+    message.dropped_attributes_count = span.dropped_attributes_count
+    message.dropped_events_count = span.dropped_events_count
+    message.dropped_links_count = span.dropped_links_count
     set_timestamp(message.start_time, "start_time", span.start_time)
     set_timestamp(message.end_time, "end_time", span.end_time)
     message.status.code = _STATUS_CODES[status.status_code]
@@ -127,8 +140,9 @@ def _span_to_proto(span: Span) -> span_pb2.Span:
         _fill_link(message.links.add(), link)
     if span.scope is not None:
         _fill_scope(message.scope, span.scope)
-    _fill_resource(message.resource, span.resource)
-    return message
+    resource = span.resource
+    if resource.attributes or resource.schema_url or resource.dropped_attributes_count:
+        _fill_resource(message.resource, resource)
 
 
 def _fill_event(message: span_pb2.SpanEvent, event: Event) -> None:
@@ -178,8 +192,10 @@ def _link_from_proto(message: span_pb2.SpanLink) -> _Fields:
 
 
 def _status_from_proto(message: span_pb2.SpanStatus, extra: _Fields | None) -> _Fields:
-    code = _STATUS_NAMES.get(message.code, "UNSET")
-    return _with_extra(extra, _given(status_code=code, description=message.message))
+    fields: _Fields = {"status_code": _STATUS_NAMES.get(message.code, "UNSET")}
+    if message.message:
+        fields["description"] = message.message
+    return _with_extra(extra, fields)
 
 
 def _fill_scope(message: span_pb2.SpanScope, scope: InstrumentationScope) -> None:
@@ -207,6 +223,18 @@ def _fill_resource(message: span_pb2.SpanResource, resource: OtelResource) -> No
 
 
 def _resource_from_proto(message: span_pb2.SpanResource) -> _Fields:
+    shared = _shared_resource(message.SerializeToString())
+    return _resource_fields(message) if shared is None else shared
+
+
+@lru_cache(maxsize=256)
+def _shared_resource(serialised: bytes) -> _Fields | None:
+    """What the spans of one process have in common; None where a change of one's would be a change of all."""
+    fields = _resource_fields(span_pb2.SpanResource.FromString(serialised))
+    return None if any(isinstance(value, (list, dict)) for value in fields["attributes"].values()) else fields
+
+
+def _resource_fields(message: span_pb2.SpanResource) -> _Fields:
     return _Fields(
         attributes=_attributes_from_proto(message.attributes),
         dropped_attributes_count=message.dropped_attributes_count,
@@ -234,11 +262,6 @@ def _split(attributes: Iterable[span_pb2.Attribute]) -> tuple[dict[str, Any], di
     return known, extra
 
 
-def _given(**fields: Any) -> _Fields:
-    """Those that are not as they are by default, which in a span is as little as can be: most of it is empty."""
-    return {name: value for name, value in fields.items() if value}
-
-
 def _with_extra(extra: _Fields | None, fields: _Fields) -> _Fields:
     return extra | fields if extra else fields
 
@@ -248,8 +271,6 @@ def _header(trace_state: Mapping[str, str]) -> str:
 
 
 def _trace_state(header: str) -> dict[str, str]:
-    if not header:
-        return {}
     entries = (entry.strip().partition("=") for entry in header.split(",") if entry.strip())
     return {key: value for key, _, value in entries}
 
@@ -293,6 +314,8 @@ def _set_value(message: span_pb2.AttributeValue, value: Any, room: int) -> None:
 
 def _value_from_proto(value: span_pb2.AttributeValue) -> Any:
     match value.WhichOneof("value"):
+        case "string_value":  # which most are
+            return value.string_value
         case None:
             return None
         case "list_value":

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from agentlightning.errors import InvalidRequestError
 from agentlightning.store.spans import span_from_proto, span_to_proto
-from agentlightning.types import Event, Span
+from agentlightning.types import Event, OtelResource, Span
 from agentlightning.v1.span_pb2 import (
     Attribute,
     AttributeList,
@@ -130,3 +130,17 @@ def test_what_can_be_written_can_be_read(level: Callable[[Any], Any]) -> None:
             )
             assert AddSpansRequest.FromString(request.SerializeToString()) == request
             value = level(value)
+
+
+@pytest.mark.parametrize("value", ["python", ["python", "-m", "agent"], {"name": "python"}], ids=type)
+def test_a_change_of_one_spans_resource_is_none_of_anothers(value: Any) -> None:
+    sent = span_to_proto(Span.from_attributes(attributes={}, resource=OtelResource(attributes={"runtime": value})))
+    one, other = span_from_proto(sent), span_from_proto(sent)
+    match one.resource.attributes["runtime"]:
+        case list() as runtime:
+            runtime.append("more")
+        case dict() as runtime:
+            runtime["version"] = 3
+        case _:
+            one.resource.attributes["runtime"] = "another"
+    assert other.resource.attributes == {"runtime": value}
