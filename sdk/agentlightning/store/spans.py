@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from sys import intern
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -74,19 +75,22 @@ def invalid_span(span: Span, why: str) -> InvalidRequestError:
 
 
 def span_from_proto(message: span_pb2.Span) -> Span:
-    """A span. What most spans do not have is looked at only where it is there."""
+    """A span. What most spans do not have is looked at only where it is there.
+
+    Texts that many spans have are kept once: memory that is touched for the first time is what reading costs most.
+    """
     attributes, extra = _split(message.attributes)
     trace_id, flags, parent_id = message.trace_id, message.flags, message.parent_span_id
     context: _Fields = {"trace_id": trace_id, "span_id": message.span_id}
     if trace_state := message.trace_state:
         context["trace_state"] = _trace_state(trace_state)
     fields: _Fields = {
-        "rollout_id": message.rollout_id,
-        "attempt_id": message.attempt_id,
+        "rollout_id": intern(message.rollout_id),
+        "attempt_id": intern(message.attempt_id),
         "sequence_id": message.sequence_id,
         "trace_id": trace_id,
-        "span_id": message.span_id,
-        "name": message.name,
+        "span_id": context["span_id"],
+        "name": intern(message.name),
         "kind": _KIND_NAMES.get(message.kind, "UNSPECIFIED"),  # a newer store's kind is none here
         "start_time": optional_seconds(message, "start_time"),
         "end_time": optional_seconds(message, "end_time"),
@@ -110,7 +114,7 @@ def span_from_proto(message: span_pb2.Span) -> Span:
         fields["scope"] = _scope_from_proto(message.scope)
     if message.HasField("resource"):
         fields["resource"] = _resource_from_proto(message.resource)
-    return Span(**_with_extra(extra.get("span"), fields))  # validated in one go, with all that is in it
+    return Span.model_validate(_with_extra(extra.get("span"), fields))  # validated in one go, with all that is in it
 
 
 def _fill_span(message: span_pb2.Span, span: Span) -> None:
@@ -281,7 +285,7 @@ def _add_attributes(attributes: "_Attributes", values: Mapping[str, Any], room: 
 
 
 def _attributes_from_proto(attributes: Iterable[span_pb2.Attribute]) -> dict[str, Any]:
-    return {attribute.key: _value_from_proto(attribute.value) for attribute in attributes}
+    return {intern(attribute.key): _value_from_proto(attribute.value) for attribute in attributes}
 
 
 def _set_value(message: span_pb2.AttributeValue, value: Any, room: int) -> None:
