@@ -15,9 +15,12 @@ from agentlightning.emitter import emit_object as emit_object
 from agentlightning.emitter import emit_reward as emit_reward
 from agentlightning.emitter import find_final_reward as find_final_reward
 from agentlightning.emitter import find_reward_spans as find_reward_spans
+from agentlightning.emitter import get_message_value as get_message_value
+from agentlightning.emitter import get_object_value as get_object_value
 from agentlightning.emitter import get_reward_value as get_reward_value
 from agentlightning.emitter import get_rewards_from_span as get_rewards_from_span
 from agentlightning.emitter import is_reward_span as is_reward_span
+from agentlightning.emitter import operation as operation
 from agentlightning.emitter import reward as reward
 from agentlightning.errors import AgentCheckError as AgentCheckError
 from agentlightning.errors import AgentError as AgentError

@@ -1,12 +1,14 @@
-"""What an agent records besides rewards: messages, objects, exceptions and annotations. Knows no rollout."""
+"""What an agent records besides rewards and operations, and how it is read back. Knows no rollout."""
 
 import base64
+import functools
+import json
 import traceback
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from agentlightning.emitter.attributes import flatten, to_json
-from agentlightning.emitter.recording import record
+from agentlightning.emitter.attributes import AttributeValue, flatten_finite, to_json
+from agentlightning.emitter.recording import HasAttributes, record
 from agentlightning.semconv import (
     ANNOTATION_SPAN,
     EXCEPTION_SPAN,
@@ -19,56 +21,124 @@ from agentlightning.semconv import (
 )
 from agentlightning.types import SpanCoreFields
 
+_FROM_LITERAL: Final[Mapping[str, Callable[[str], Any]]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": {"True": True, "False": False}.__getitem__,
+    "bytes": functools.partial(base64.b64decode, validate=True),
+}
 
-def emit_message(message: str, attributes: Mapping[str, Any] | None = None) -> SpanCoreFields:
+
+def emit_message(
+    message: str, attributes: Mapping[str, Any] | None = None, *, propagate: bool = True
+) -> SpanCoreFields:
     """Record a message.
 
     Args:
         message: The text.
         attributes: Anything else to record with it.
+        propagate: Whether to record the span at all, or only to build it.
+
+    Raises:
+        ValueError: When a number among the attributes is not finite.
+
+    >>> emit_message("Two rooms are free.", {"step": 1}).attributes
+    {'step': 1, 'agentlightning.message.body': 'Two rooms are free.'}
     """
-    return record(MESSAGE_SPAN, {**flatten(attributes or {}), MESSAGE_BODY: str(message)})
+    body = {MESSAGE_BODY: str(message)}
+    return record(MESSAGE_SPAN, {**flatten_finite(attributes or {}), **body}, propagate=propagate)
 
 
-def emit_object(object: object, attributes: Mapping[str, Any] | None = None) -> SpanCoreFields:
+def emit_object(
+    object: object, attributes: Mapping[str, Any] | None = None, *, propagate: bool = True
+) -> SpanCoreFields:
     """Record a value: a scalar as it is, bytes in base64, anything else as JSON.
 
     Args:
-        object: The value. Models and dataclasses become JSON by their fields.
+        object: The value. Models and dataclasses become JSON by their fields, sets and tuples lists; a number that is
+            not finite becomes text in JSON.
         attributes: Anything else to record with it.
+        propagate: Whether to record the span at all, or only to build it.
+
+    Raises:
+        ValueError: When a number among the attributes is not finite.
+
+    >>> emit_object({"steps": (1, 2)}).attributes
+    {'agentlightning.object.type': 'dict', 'agentlightning.object.json': '{"steps":[1,2]}'}
     """
-    return record(
-        OBJECT_SPAN,
-        {**flatten(attributes or {}), OBJECT_TYPE: qualified_name(type(object)), **_content(object)},
-    )
+    content = {OBJECT_TYPE: qualified_name(type(object)), **_content(object)}
+    return record(OBJECT_SPAN, {**flatten_finite(attributes or {}), **content}, propagate=propagate)
 
 
-def emit_exception(exception: BaseException, attributes: Mapping[str, Any] | None = None) -> SpanCoreFields:
+def emit_exception(
+    exception: BaseException, attributes: Mapping[str, Any] | None = None, *, propagate: bool = True
+) -> SpanCoreFields:
     """Record an exception that the agent handles.
 
     Args:
         exception: The exception.
         attributes: Anything else to record with it.
+        propagate: Whether to record the span at all, or only to build it.
+
+    Raises:
+        ValueError: When a number among the attributes is not finite.
+
+    >>> try:
+    ...     ["Lyra"].index("Vega")
+    ... except ValueError as error:
+    ...     emit_exception(error).attributes["exception.type"]
+    'ValueError'
     """
-    return record(
-        EXCEPTION_SPAN,
-        {
-            **flatten(attributes or {}),
-            "exception.type": qualified_name(type(exception)),
-            "exception.message": str(exception),
-            "exception.stacktrace": "".join(traceback.format_exception(exception)),
-            "exception.escaped": False,
-        },
-    )
+    described: dict[str, AttributeValue] = {
+        "exception.type": qualified_name(type(exception)),
+        "exception.message": str(exception),
+        "exception.stacktrace": "".join(traceback.format_exception(exception)),
+        "exception.escaped": False,
+    }
+    return record(EXCEPTION_SPAN, {**flatten_finite(attributes or {}), **described}, propagate=propagate)
 
 
-def emit_annotation(annotation: Mapping[str, Any]) -> SpanCoreFields:
-    """Record named values; nested ones are named by their path.
+def emit_annotation(annotation: Mapping[str, Any], *, propagate: bool = True) -> SpanCoreFields:
+    """Record named values; nested ones, models and dataclasses too, are named by their path.
 
     Args:
         annotation: The values by name.
+        propagate: Whether to record the span at all, or only to build it.
+
+    Raises:
+        ValueError: When a number is not finite.
+
+    >>> emit_annotation({"room": {"seats": 4}, "tried": ["Lyra", "Vega"]}).attributes
+    {'room.seats': 4, 'tried': ['Lyra', 'Vega']}
     """
-    return record(ANNOTATION_SPAN, flatten(annotation))
+    return record(ANNOTATION_SPAN, flatten_finite(annotation), propagate=propagate)
+
+
+def get_message_value(span: HasAttributes) -> str | None:
+    """The text that `emit_message` recorded, None when the span carries none.
+
+    >>> get_message_value(emit_message("Two rooms are free."))
+    'Two rooms are free.'
+    """
+    body = (span.attributes or {}).get(MESSAGE_BODY)
+    return body if isinstance(body, str) else None
+
+
+def get_object_value(span: HasAttributes) -> Any:
+    """The value that `emit_object` recorded, as JSON has it; None when the span carries none that can be read.
+
+    >>> get_object_value(emit_object({"steps": (1, 2)}))
+    {'steps': [1, 2]}
+    """
+    attributes = span.attributes or {}
+    try:
+        if OBJECT_JSON in attributes:
+            return json.loads(attributes[OBJECT_JSON])
+        read = _FROM_LITERAL.get(attributes[OBJECT_TYPE], str)
+        return read(attributes[OBJECT_LITERAL])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def qualified_name(cls: type) -> str:
@@ -77,10 +147,8 @@ def qualified_name(cls: type) -> str:
 
 
 def _content(value: object) -> dict[str, str]:
-    match value:
-        case str() | bool() | int() | float():
-            return {OBJECT_LITERAL: str(value)}
-        case bytes():
-            return {OBJECT_LITERAL: base64.b64encode(value).decode()}
-        case _:
-            return {OBJECT_JSON: to_json(value)}
+    if type(value) is bytes:
+        return {OBJECT_LITERAL: base64.b64encode(value).decode()}
+    if type(value) in (str, bool, int, float):
+        return {OBJECT_LITERAL: str(value)}
+    return {OBJECT_JSON: to_json(value)}

@@ -2,35 +2,37 @@
 
 import functools
 import inspect
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, SupportsFloat, TypeVar
+from typing import Any, Final, NamedTuple, SupportsFloat, TypeVar, cast
 
-from agentlightning.emitter.attributes import AttributeValue, flatten
-from agentlightning.emitter.recording import record
+from agentlightning.emitter.attributes import AttributeValue, flatten_finite
+from agentlightning.emitter.recording import HasAttributes, record
 from agentlightning.semconv import ANNOTATION_SPAN, PRIMARY_REWARD_NAME, REWARD_PREFIX
 from agentlightning.types import SpanCoreFields
 
-_VALUE_KEY = re.compile(rf"{re.escape(REWARD_PREFIX)}\.(\d+)\.value")
+F = TypeVar("F", bound=Callable[..., Any])
+SpanT = TypeVar("SpanT", bound=HasAttributes)
+
+_VALUE_KEY: Final = re.compile(rf"{re.escape(REWARD_PREFIX)}\.(\d+)\.value")
+
+_OLD_OUTPUTS: Final = ("agentops.task.output", "agentops.entity.output")
+"""Where a function that AgentOps recorded has its result; that of a reward is `{"type": "reward", "value": ...}`."""
+_OLD_NAMES: Final = frozenset({ANNOTATION_SPAN, REWARD_PREFIX})
+"""Spans that had their reward in the attribute `reward` up to version 0.2."""
 
 
 class Reward(NamedTuple):
-    """One named number."""
+    """One named number.
+
+    >>> Reward("primary", 0.5).value
+    0.5
+    """
 
     name: str
     value: float
-
-
-class HasAttributes(Protocol):
-    """A span, ours or OpenTelemetry's."""
-
-    @property
-    def attributes(self) -> Mapping[str, Any] | None:
-        """What the span carries, by name."""
-
-
-SpanT = TypeVar("SpanT", bound=HasAttributes)
 
 
 def emit_reward(
@@ -38,6 +40,7 @@ def emit_reward(
     *,
     primary_key: str | None = None,
     attributes: Mapping[str, Any] | None = None,
+    propagate: bool = True,
 ) -> SpanCoreFields:
     """Record a reward.
 
@@ -45,16 +48,28 @@ def emit_reward(
         reward: A number, or several by name.
         primary_key: Which of several is the primary one; see `reward_attributes`.
         attributes: Anything else to record with it.
+        propagate: Whether to record the span at all, or only to build it.
 
     Raises:
         TypeError: When the reward is not a number.
         ValueError: When a number is not finite, there is none, or `primary_key` names none.
+
+    >>> get_reward_value(emit_reward({"fits": 0.5, "polite": 1}))
+    0.5
     """
-    return record(ANNOTATION_SPAN, {**flatten(attributes or {}), **reward_attributes(reward, primary_key)})
+    carried = reward_attributes(reward, primary_key)
+    return record(ANNOTATION_SPAN, {**flatten_finite(attributes or {}), **carried}, propagate=propagate)
 
 
-def reward(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function, async or not, emit what it returns as a reward."""
+def reward(function: F) -> F:
+    """Make a function or a method, async or not, emit what it returns as a reward: a number, or several by name.
+
+    >>> @reward
+    ... def grade(answer: str) -> float:
+    ...     return 1.0 if answer == "Lyra" else 0.0
+    >>> grade("Lyra")
+    1.0
+    """
 
     @functools.wraps(function)
     async def emitting_async(*args: Any, **kwargs: Any) -> Any:
@@ -68,7 +83,7 @@ def reward(function: Callable[..., Any]) -> Callable[..., Any]:
         emit_reward(value)
         return value
 
-    return emitting_async if inspect.iscoroutinefunction(function) else emitting
+    return cast(F, emitting_async if inspect.iscoroutinefunction(function) else emitting)
 
 
 def reward_attributes(
@@ -81,6 +96,9 @@ def reward_attributes(
     Raises:
         TypeError: When the reward is not a number.
         ValueError: When a number is not finite, there is none, or `primary_key` names none.
+
+    >>> reward_attributes(True)
+    {'agentlightning.reward.0.name': 'primary', 'agentlightning.reward.0.value': 1.0}
     """
     rewards = reward if isinstance(reward, Mapping) else {primary_key or PRIMARY_REWARD_NAME: reward}
     primary = _primary_name(rewards, primary_key)
@@ -92,33 +110,62 @@ def reward_attributes(
 
 
 def get_rewards_from_span(span: HasAttributes) -> list[Reward]:
-    """The named numbers of a span, the primary one first; none when it carries no reward."""
+    """The named numbers of a span, the primary one first; none when it carries no reward.
+
+    What is malformed is passed over; without a primary number, a span carries no reward.
+
+    >>> get_rewards_from_span(emit_reward({"fits": 0.5, "polite": 1}))
+    [Reward(name='fits', value=0.5), Reward(name='polite', value=1.0)]
+    """
     attributes = span.attributes or {}
-    found = sorted((int(match[1]), value) for key, value in attributes.items() if (match := _VALUE_KEY.fullmatch(key)))
-    return [
-        Reward(str(attributes.get(f"{REWARD_PREFIX}.{index}.name", PRIMARY_REWARD_NAME)), float(value))
-        for index, value in found
-        if isinstance(value, (int, float))
-    ]
+    keys = sorted((int(match[1]), key) for key in attributes if (match := _VALUE_KEY.fullmatch(key)))
+    rewards = {
+        index: Reward(str(attributes.get(f"{REWARD_PREFIX}.{index}.name", PRIMARY_REWARD_NAME)), value)
+        for index, key in keys
+        if (value := _number(attributes[key])) is not None
+    }
+    if 0 in rewards:
+        return list(rewards.values())
+    old = _old_reward(span.name, attributes)
+    return [] if old is None else [Reward(PRIMARY_REWARD_NAME, old)]
 
 
 def get_reward_value(span: HasAttributes) -> float | None:
-    """The primary number of a span, None when it carries no reward."""
+    """The primary number of a span, None when it carries no reward.
+
+    Rewards that earlier versions recorded are read too.
+
+    >>> get_reward_value(emit_reward(1))
+    1.0
+    """
     return next((reward.value for reward in get_rewards_from_span(span)), None)
 
 
 def is_reward_span(span: HasAttributes) -> bool:
-    """Whether a span carries a reward."""
+    """Whether a span carries a reward.
+
+    >>> is_reward_span(emit_reward(0))
+    True
+    """
     return get_reward_value(span) is not None
 
 
 def find_reward_spans(spans: Iterable[SpanT]) -> list[SpanT]:
-    """Those of the spans that carry a reward."""
+    """Those of the spans that carry a reward.
+
+    >>> spans = [emit_reward(0.5, attributes={"step": 1}), emit_reward(1)]
+    >>> find_reward_spans(spans) == spans
+    True
+    """
     return [span for span in spans if is_reward_span(span)]
 
 
 def find_final_reward(spans: Iterable[HasAttributes]) -> float | None:
-    """The primary number of the last span that carries a reward, None when none does."""
+    """The primary number of the last span that carries a reward, None when none does.
+
+    >>> find_final_reward([emit_reward(0.5), emit_reward(1)])
+    1.0
+    """
     values = [value for span in spans if (value := get_reward_value(span)) is not None]
     return values[-1] if values else None
 
@@ -140,3 +187,22 @@ def _finite(name: str, value: SupportsFloat) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the reward {name!r} is {number}; a reward must be finite")
     return number
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _old_reward(name: str, attributes: Mapping[str, Any]) -> float | None:
+    outputs = [_json(attributes.get(key)) for key in _OLD_OUTPUTS]
+    found = [output.get("value") for output in outputs if isinstance(output, dict) and output.get("type") == "reward"]
+    if name in _OLD_NAMES:
+        found.append(attributes.get("reward"))
+    return next((number for value in found if (number := _number(value)) is not None), None)
+
+
+def _json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None

@@ -1,9 +1,19 @@
+import enum
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from agentlightning.emitter import emit_annotation, emit_exception, emit_message, emit_object
+from agentlightning.emitter import (
+    emit_annotation,
+    emit_exception,
+    emit_message,
+    emit_object,
+    emit_reward,
+    get_message_value,
+    get_object_value,
+)
 from agentlightning.tracer import Tracer
+from agentlightning.types import Span
 from pydantic import BaseModel
 
 
@@ -14,6 +24,10 @@ class Room:
 
 class Plan(BaseModel):
     rooms: list[Room]
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
 
 
 class Opaque:
@@ -80,9 +94,74 @@ def test_nested_annotations_are_named_by_their_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("emit", "value"),
-    [(emit_message, "hi"), (emit_object, {"a": 1}), (emit_exception, ValueError()), (emit_annotation, {"a": 1})],
+    "value", ["text", "", 3, -1, True, False, 0.5, b"\xff", None, {"a": [1, None]}, [], {"b": {"c": "ä"}}]
 )
+async def test_an_object_is_read_back(value) -> None:
+    assert get_object_value(emit_object(value)) == value
+    assert type(get_object_value(emit_object(value))) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [(Room(4), {"seats": 4}), ((1, 2), [1, 2]), (Colour.RED, "red"), ({"ä"}, ["ä"])]
+)
+async def test_an_object_that_json_does_not_have_is_read_back_as_what_it_became(value, read) -> None:
+    assert get_object_value(emit_object(value)) == read
+
+
+def test_a_message_is_read_back() -> None:
+    assert get_message_value(emit_message("hi")) == "hi"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"agentlightning.message.body": 1, "agentlightning.object.json": "{"},
+        {"agentlightning.object.json": 1},
+        {"agentlightning.object.literal": "1"},
+        {"agentlightning.object.type": "int"},
+        {"agentlightning.object.type": "int", "agentlightning.object.literal": "one"},
+        {"agentlightning.object.type": "bool", "agentlightning.object.literal": "maybe"},
+        {"agentlightning.object.type": "bytes", "agentlightning.object.literal": "?"},
+        {"agentlightning.object.type": ["int"], "agentlightning.object.literal": "1"},
+    ],
+)
+def test_a_span_with_a_malformed_message_or_object_has_none(attributes) -> None:
+    span = Span.from_attributes(attributes=attributes)
+    assert (get_message_value(span), get_object_value(span)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("emit", "value"), [(emit_message, "hi"), (emit_object, 1), (emit_exception, ValueError()), (emit_reward, 1)]
+)
+def test_an_attribute_that_is_not_finite_is_refused_by_name(emit, value) -> None:
+    with pytest.raises(ValueError, match="the attribute 'weight' is nan; a number must be finite"):
+        emit(value, attributes={"weight": float("nan")})
+
+
+def test_an_annotation_that_is_not_finite_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"the attribute 'judge\.weight' is inf"):
+        emit_annotation({"judge": {"weight": float("inf")}})
+
+
+EMITTERS = [
+    (emit_message, "hi"),
+    (emit_object, {"a": 1}),
+    (emit_exception, ValueError()),
+    (emit_annotation, {"a": 1}),
+    (emit_reward, 1),
+]
+
+
+@pytest.mark.parametrize(("emit", "value"), EMITTERS)
+async def test_what_is_not_propagated_is_built_and_not_recorded(emit, value: Any) -> None:
+    async with Tracer().trace_context() as attempt:
+        fields = emit(value, propagate=False)
+    assert (fields.name, fields.attributes) == (emit(value).name, emit(value).attributes)
+    assert len(attempt.spans) == 1
+
+
+@pytest.mark.parametrize(("emit", "value"), EMITTERS)
 async def test_what_is_emitted_is_a_span_of_the_rollout_in_progress(emit, value: Any) -> None:
     async with Tracer().trace_context() as attempt:
         fields = emit(value)

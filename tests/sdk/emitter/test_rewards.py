@@ -100,10 +100,33 @@ def test_the_values_of_a_span_are_read_in_numeric_order() -> None:
         {"agentlightning.reward.0.value": "high"},
         {"agentlightning.reward.best.value": 1},
         {"agentlightning.reward.0.name": "primary"},
+        {"agentlightning.reward.0.value": float("nan")},
+        {"agentlightning.reward.1.value": 1},
+        {"reward": 1},
+        {"agentops.entity.output": "{"},
+        {"agentops.entity.output": '{"type": "answer", "value": 1}'},
+        {"agentops.task.output": '{"type": "reward", "value": "high"}'},
+        {"agentops.task.output": '["reward"]'},
     ],
 )
 def test_a_span_with_malformed_rewards_has_none(attributes) -> None:
     assert not is_reward_span(a_span(**attributes))
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [
+        ("agentlightning.annotation", {"reward": 1}),
+        ("agentlightning.reward", {"reward": 1.0}),
+        ("grade.task", {"agentops.task.output": '{"type": "reward", "value": 1.0}'}),
+        ("grade.task", {"agentops.entity.output": {"type": "reward", "value": 1}}),
+        ("grade.task", {"agentops.task.output": "{}", "agentops.entity.output": '{"type": "reward", "value": 1}'}),
+    ],
+)
+def test_a_reward_that_an_earlier_version_recorded_is_read(name, attributes) -> None:
+    span = Span.from_attributes(name=name, attributes=attributes)
+    assert get_rewards_from_span(span) == [("primary", 1.0)]
+    assert find_final_reward([span, a_span()]) == 1.0
 
 
 def test_the_final_reward_is_the_last_one_in_the_order_given() -> None:
@@ -138,6 +161,28 @@ async def test_a_decorated_function_emits_what_it_returns() -> None:
     async with Tracer().trace_context() as attempt:
         assert await grade_async("yes") == 0.5
     assert [get_reward_value(span) for span in attempt.spans] == [None, 1.0, 0.5]
+
+
+class Judge:
+    @reward
+    def grade(self, answer: str) -> dict[str, float]:
+        """Grade an answer."""
+        return {"fits": 0.5, "polite": len(answer)}
+
+    @reward
+    async def grade_async(self) -> bool:
+        return True
+
+
+async def test_a_decorated_method_emits_what_it_returns() -> None:
+    async with Tracer().trace_context() as attempt:
+        assert Judge().grade("yes") == {"fits": 0.5, "polite": 3}
+        assert await Judge().grade_async() is True
+    assert [get_rewards_from_span(span) for span in attempt.spans[1:]] == [
+        [("fits", 0.5), ("polite", 3.0)],
+        [("primary", 1.0)],
+    ]
+    assert Judge.grade.__doc__ == "Grade an answer."
 
 
 def test_outside_of_a_rollout_a_reward_is_logged_and_not_recorded(caplog) -> None:
