@@ -16,7 +16,7 @@ from agentlightning.emitter.links import (
     make_tag_attributes,
     query_linked_spans,
 )
-from agentlightning.emitter.operation import Operation, operation
+from agentlightning.emitter.operations import Operation, operation
 from agentlightning.emitter.rewards import (
     Reward,
     emit_reward,

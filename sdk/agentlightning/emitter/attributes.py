@@ -106,7 +106,7 @@ def _substitute(value: Any) -> Any:
     with contextlib.suppress(Exception):  # It only looks like one: a class has the methods of its instances.
         if isinstance(value, Mapping):
             return dict(value)
-        if getattr(value, "shape", None) == ():
+        if getattr(value, "shape", None) == () and type(value.item()) is not type(value):
             return value.item()
         if isinstance(value, SupportsIndex):
             return operator.index(value)

@@ -5,9 +5,11 @@ import functools
 import json
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from agentlightning.emitter.attributes import AttributeValue, flatten_finite, to_json
+from pydantic import BaseModel
+
+from agentlightning.emitter.attributes import AttributeValue, flatten_finite, to_json, to_plain
 from agentlightning.emitter.recording import HasAttributes, record
 from agentlightning.semconv import (
     ANNOTATION_SPAN,
@@ -21,6 +23,9 @@ from agentlightning.semconv import (
 )
 from agentlightning.types import SpanCoreFields
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _FROM_LITERAL: Final[Mapping[str, Callable[[str], Any]]] = {
     "str": str,
     "int": int,
@@ -30,9 +35,7 @@ _FROM_LITERAL: Final[Mapping[str, Callable[[str], Any]]] = {
 }
 
 
-def emit_message(
-    message: str, attributes: Mapping[str, Any] | None = None, *, propagate: bool = True
-) -> SpanCoreFields:
+def emit_message(message: str, attributes: Mapping[str, Any] | None = None, propagate: bool = True) -> SpanCoreFields:
     """Record a message.
 
     Args:
@@ -50,9 +53,7 @@ def emit_message(
     return record(MESSAGE_SPAN, {**flatten_finite(attributes or {}), **body}, propagate=propagate)
 
 
-def emit_object(
-    object: object, attributes: Mapping[str, Any] | None = None, *, propagate: bool = True
-) -> SpanCoreFields:
+def emit_object(object: object, attributes: Mapping[str, Any] | None = None, propagate: bool = True) -> SpanCoreFields:
     """Record a value: a scalar as it is, bytes in base64, anything else as JSON.
 
     Args:
@@ -72,7 +73,7 @@ def emit_object(
 
 
 def emit_exception(
-    exception: BaseException, attributes: Mapping[str, Any] | None = None, *, propagate: bool = True
+    exception: BaseException, attributes: Mapping[str, Any] | None = None, propagate: bool = True
 ) -> SpanCoreFields:
     """Record an exception that the agent handles.
 
@@ -99,20 +100,26 @@ def emit_exception(
     return record(EXCEPTION_SPAN, {**flatten_finite(attributes or {}), **described}, propagate=propagate)
 
 
-def emit_annotation(annotation: Mapping[str, Any], *, propagate: bool = True) -> SpanCoreFields:
+def emit_annotation(
+    annotation: "Mapping[str, Any] | BaseModel | DataclassInstance", propagate: bool = True
+) -> SpanCoreFields:
     """Record named values; nested ones, models and dataclasses too, are named by their path.
 
     Args:
-        annotation: The values by name.
+        annotation: The values by name, or a model or dataclass with these fields.
         propagate: Whether to record the span at all, or only to build it.
 
     Raises:
+        TypeError: When the values have no names.
         ValueError: When a number is not finite.
 
     >>> emit_annotation({"room": {"seats": 4}, "tried": ["Lyra", "Vega"]}).attributes
     {'room.seats': 4, 'tried': ['Lyra', 'Vega']}
     """
-    return record(ANNOTATION_SPAN, flatten_finite(annotation), propagate=propagate)
+    named = annotation if isinstance(annotation, Mapping) else to_plain(annotation)
+    if not isinstance(named, Mapping):
+        raise TypeError(f"an annotation has named values; it is {annotation!r}: write {{'name': ...}}")
+    return record(ANNOTATION_SPAN, flatten_finite(named), propagate=propagate)
 
 
 def get_message_value(span: HasAttributes) -> str | None:

@@ -181,9 +181,12 @@ def _primary_name(rewards: Mapping[str, SupportsFloat], primary_key: str | None)
 
 
 def _finite(name: str, value: SupportsFloat) -> float:
-    if not isinstance(value, SupportsFloat):
+    try:
+        number = float(value) if isinstance(value, SupportsFloat) else None
+    except (TypeError, ValueError):  # An array has what a number has, too.
+        number = None
+    if number is None:
         raise TypeError(f"the reward {name!r} must be a number; it is {value!r} ({type(value).__qualname__})")
-    number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"the reward {name!r} is {number}; a reward must be finite")
     return number

@@ -14,6 +14,7 @@ from agentlightning.emitter import (
 )
 from agentlightning.tracer import Tracer
 from agentlightning.types import Span
+from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
 
@@ -24,6 +25,10 @@ class Room:
 
 class Plan(BaseModel):
     rooms: list[Room]
+
+
+class Seats(BaseModel):
+    seats: int
 
 
 class Colour(enum.StrEnum):
@@ -93,6 +98,17 @@ def test_nested_annotations_are_named_by_their_path() -> None:
     assert fields.attributes == {"a.b": 1, "a.c": "{}", "tags": ["x", "y"], "mixed": '[1,"x"]'}
 
 
+@pytest.mark.parametrize("value", [Room(4), Seats(seats=4)])
+def test_the_fields_of_a_model_or_dataclass_are_annotations(value) -> None:
+    assert emit_annotation(value).attributes == {"seats": 4}
+
+
+@pytest.mark.parametrize("value", ["text", 1, [1], None])
+def test_an_annotation_without_names_is_refused(value) -> None:
+    with pytest.raises(TypeError, match="an annotation has named values; it is"):
+        emit_annotation(value)
+
+
 @pytest.mark.parametrize(
     "value", ["text", "", 3, -1, True, False, 0.5, b"\xff", None, {"a": [1, None]}, [], {"b": {"c": "ä"}}]
 )
@@ -110,6 +126,13 @@ async def test_an_object_that_json_does_not_have_is_read_back_as_what_it_became(
 
 def test_a_message_is_read_back() -> None:
     assert get_message_value(emit_message("hi")) == "hi"
+
+
+def test_messages_and_objects_are_read_from_spans_of_opentelemetry() -> None:
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("app")
+    attributes = {**emit_message("hi").attributes, **emit_object({"a": 1}).attributes}
+    span = tracer.start_span("span", attributes=attributes)
+    assert (get_message_value(span), get_object_value(span)) == ("hi", {"a": 1})
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,11 @@ class LikeNumpy:
         return 0.5
 
 
+class LikeArray:
+    def __float__(self) -> float:
+        raise TypeError("only one number can be converted")
+
+
 def a_span(**attributes: Any) -> Span:
     return Span.from_attributes(attributes=attributes)
 
@@ -65,7 +70,7 @@ def test_a_number_that_is_not_finite_is_refused(number) -> None:
         emit_reward(number)
 
 
-@pytest.mark.parametrize("value", ["1", None, 1j, {"a": "1"}])
+@pytest.mark.parametrize("value", ["1", None, 1j, {"a": "1"}, LikeArray(), [1]])
 def test_what_is_not_a_number_is_refused(value) -> None:
     with pytest.raises(TypeError, match="must be a number"):
         emit_reward(value)
