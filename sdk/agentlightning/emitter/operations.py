@@ -24,6 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _RECEIVERS: Final = frozenset({"self", "cls"})
 _SECRETS: Final = (".api_key",)
+"""Ends of names that are left out: an `LLM` is often an argument, and spans are read by many."""
 
 
 class Operation:

@@ -1,12 +1,15 @@
 import asyncio
 import functools
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from agentlightning import LightningStoreClient
 from agentlightning.emitter import emit_message, operation
+from agentlightning.runner import LitAgentRunner
 from agentlightning.tracer import Tracer
 from agentlightning.types import LLM, Span
 from opentelemetry import trace
@@ -84,7 +87,7 @@ async def test_a_call_of_a_decorated_function_is_recorded_with_what_went_in_and_
 
 
 async def test_a_decorated_async_function_stays_one_and_is_recorded() -> None:
-    assert asyncio.iscoroutinefunction(ask_model)
+    assert inspect.iscoroutinefunction(ask_model)
     [span] = await recorded(lambda: ask_model("why?"))
     assert told(span) == {"name": "ask", "model": "small", "input.question": "why?", "output": "WHY?"}
 
@@ -222,6 +225,28 @@ def test_what_cannot_be_recorded_does_not_stop_the_work() -> None:
     ring["ring"] = ring
     for value in (ring, Unshown(), float("nan"), "half \ud83d", {1: {None: 2}}):
         assert ask_model_sync(value) is value
+
+
+async def test_whatever_it_is_given_an_operation_reaches_the_store(store: LightningStoreClient) -> None:
+    given = {"loss": float("nan"), "text": "half \ud83d", "big": 2**70, "rooms": {"Lyra"}, "all": [1, 0.5], "no": None}
+
+    def agent(task: str) -> None:
+        ask_model_sync(given)
+
+    queued = await store.enqueue_rollout("task")
+    runner = LitAgentRunner[str](max_rollouts=1)
+    with runner.run_context(agent=agent, store=store):
+        await runner.iter()
+    root, span = await store.query_spans(queued.rollout_id)
+    assert span.parent_id == root.span_id
+    assert {key: told(span)[f"output.{key}"] for key in given} == {
+        "loss": "nan",
+        "text": "half ?",
+        "big": str(2**70),
+        "rooms": ["Lyra"],
+        "all": [1.0, 0.5],
+        "no": "null",
+    }
 
 
 async def test_an_api_key_is_not_recorded() -> None:
