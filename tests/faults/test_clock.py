@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from agentlightning.testing import FakeClock
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.attempt_pb2 import AttemptStatus, Failure
 from agentlightning.v1.resources_pb2 import PromptTemplate, Resource, Resources
@@ -22,19 +23,6 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 HOUR = 3600
 LEASE = 60
-
-
-class Clock:
-    """Microseconds that pass when the test says so, and backwards if it says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000 * SECOND
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += int(seconds * SECOND)
 
 
 class Store:
@@ -73,16 +61,11 @@ def ref_to(attempt: Any) -> pb.AttemptRef:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Store]]]:
     """Starts a server on the test's one file; starting again stops the one before."""
     servers = AsyncExitStack()
 
-    async def start_server(clock: Clock | None = None) -> Store:
+    async def start_server(clock: FakeClock | None = None) -> Store:
         await servers.aclose()
         config = Config(database=tmp_path / "store.db", port=0, grace=0.5)
         address = await servers.enter_async_context(running(config, clock))
@@ -94,12 +77,12 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Store]]
 
 
 @pytest.fixture
-async def store(start: Callable[..., Awaitable[Store]], clock: Clock) -> Store:
+async def store(start: Callable[..., Awaitable[Store]], clock: FakeClock) -> Store:
     return await start(clock)
 
 
 @pytest.fixture
-def start_an_hour_earlier(start: Callable[..., Awaitable[Store]], clock: Clock) -> Callable[[], Awaitable[Store]]:
+def start_an_hour_earlier(start: Callable[..., Awaitable[Store]], clock: FakeClock) -> Callable[[], Awaitable[Store]]:
     async def start_again() -> Store:
         clock.advance(-HOUR)
         return await start(clock)
@@ -129,7 +112,7 @@ async def test_a_lease_runs_its_time_whatever_the_wall_says(
 
 
 async def test_a_lease_is_held_over_a_restart_and_runs_out_on_time(
-    store: Store, clock: Clock, start_an_hour_earlier: Callable[[], Awaitable[Store]]
+    store: Store, clock: FakeClock, start_an_hour_earlier: Callable[[], Awaitable[Store]]
 ) -> None:
     [rollout_id] = await store.enqueue()
     ref = await store.claim()
@@ -144,7 +127,7 @@ async def test_a_lease_is_held_over_a_restart_and_runs_out_on_time(
 
 
 async def test_an_attempt_times_out_no_later_than_its_time_after_the_restart(
-    store: Store, clock: Clock, start_an_hour_earlier: Callable[[], Awaitable[Store]], is_sound: Callable[[], bool]
+    store: Store, clock: FakeClock, start_an_hour_earlier: Callable[[], Awaitable[Store]], is_sound: Callable[[], bool]
 ) -> None:
     [rollout_id] = await store.enqueue(timeout=Duration(seconds=30))
     await store.claim()
@@ -156,7 +139,7 @@ async def test_an_attempt_times_out_no_later_than_its_time_after_the_restart(
 
 
 async def test_a_silent_attempt_without_a_lease_is_unresponsive_no_later_than_its_time_after_the_restart(
-    store: Store, clock: Clock, start_an_hour_earlier: Callable[[], Awaitable[Store]]
+    store: Store, clock: FakeClock, start_an_hour_earlier: Callable[[], Awaitable[Store]]
 ) -> None:
     config = RolloutConfig(unresponsive_timeout=Duration(seconds=30))
     request = pb.StartRolloutRequest(rollout=Rollout(input_json="1", config=config))
@@ -181,7 +164,7 @@ async def test_an_attempt_ends_after_it_began(
 
 
 async def test_a_lost_attempt_that_is_heard_of_again_ends_after_it_began(
-    store: Store, clock: Clock, start_an_hour_earlier: Callable[[], Awaitable[Store]], is_sound: Callable[[], bool]
+    store: Store, clock: FakeClock, start_an_hour_earlier: Callable[[], Awaitable[Store]], is_sound: Callable[[], bool]
 ) -> None:
     [rollout_id] = await store.enqueue()
     ref = await store.claim()
@@ -203,7 +186,7 @@ async def test_what_waited_in_the_queue_is_cancelled_after_it_was_created(
 
 
 async def test_lists_and_queue_keep_the_order_of_creation(
-    store: Store, clock: Clock, start_an_hour_earlier: Callable[[], Awaitable[Store]]
+    store: Store, clock: FakeClock, start_an_hour_earlier: Callable[[], Awaitable[Store]]
 ) -> None:
     ids = await store.enqueue("1", "2")
     clock.advance(1)

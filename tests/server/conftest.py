@@ -11,34 +11,22 @@ from typing import Any, TypeVar
 
 import grpc
 import pytest
+from agentlightning.testing import FakeClock
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.rollout_pb2 import Assignment, Rollout, RolloutConfig
 from agentlightning.v1.store_service_pb2_grpc import StoreServiceStub
 from agentlightning_server.app import running
-from agentlightning_server.clock import SECOND
 from agentlightning_server.config import Config
 
 T = TypeVar("T")
 BOUND = 10.0
-
-
-class Clock:
-    """Microseconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000 * SECOND
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += int(seconds * SECOND)
+START = 1_800_000_000
 
 
 class Server:
     """A running server and a stub to it."""
 
-    def __init__(self, stub: Any, address: str, clock: Clock) -> None:
+    def __init__(self, stub: Any, address: str, clock: FakeClock) -> None:
         self.stub = stub
         self.address = address
         self.clock = clock
@@ -74,7 +62,7 @@ class ServerOnThread:
     """
 
     def __init__(self, clients: int = 1) -> None:
-        self.clock = Clock()
+        self.clock = FakeClock(START)
         self._clients = clients
         self._folder = TemporaryDirectory()
         self.database = Path(self._folder.name) / "store.db"
@@ -115,12 +103,12 @@ class ServerOnThread:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock(START)
 
 
 @pytest.fixture
-async def start(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[..., Awaitable[Server]]]:
+async def start(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Callable[..., Awaitable[Server]]]:
     """Starts a server on the test's one file, or set up otherwise; starting again stops the one before."""
     servers = AsyncExitStack()
 

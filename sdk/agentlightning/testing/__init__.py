@@ -1,8 +1,10 @@
-"""What users test their agents with when there is no network: a model server on loopback that answers as they say.
+"""What users test their agents with: a store that leaves nothing behind, time that they move, a model on loopback.
 
-Knows nothing of rollouts and stores, and imports only the standard library.
+Knows no test framework; `agentlightning.testing.fixtures` has the same for pytest.
 """
 
+from agentlightning.testing.clock import FakeClock
 from agentlightning.testing.openai_server import ChatReply, ChatRequest, OpenAIServer
+from agentlightning.testing.store import TemporaryStore
 
-__all__ = ["ChatReply", "ChatRequest", "OpenAIServer"]
+__all__ = ["ChatReply", "ChatRequest", "FakeClock", "OpenAIServer", "TemporaryStore"]
