@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import IO, Self
 
 from agentlightning.errors import StoreUnavailableError
-from agentlightning.store.embedded import DATABASE_NAME, EmbeddedStore
 from agentlightning.testing.clock import FakeClock
+
+_DATABASE_NAME = "store.db"
 
 
 class TemporaryStore:
@@ -51,6 +52,9 @@ class TemporaryStore:
         with ExitStack() as held:
             self.folder = Path(held.enter_context(TemporaryDirectory(prefix="agentlightning-")))
             if self._clock is None:
+                # Not above: the clocked server imports this package, and would start in twice the time.
+                from agentlightning.store.embedded import EmbeddedStore
+
                 self.address = held.enter_context(EmbeddedStore(self.folder)).address
             else:
                 server = held.enter_context(_ClockedServer(self.folder))
@@ -72,7 +76,7 @@ class _ClockedServer:
 
     def __init__(self, folder: Path) -> None:
         self.address = ""
-        self._database = folder / DATABASE_NAME
+        self._database = folder / _DATABASE_NAME
         self._log = folder / "store.log"
 
     def __enter__(self) -> Self:

@@ -66,7 +66,7 @@ with TemporaryStore({clock}) as store:
 
 
 def test_a_server_that_does_not_start_is_an_error_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentlightning.testing.store.DATABASE_NAME", "")  # the folder itself
+    monkeypatch.setattr("agentlightning.testing.store._DATABASE_NAME", "")  # the folder itself
     with pytest.raises(agl.StoreUnavailableError, match="unable to open database file"), TemporaryStore(FakeClock()):
         pass
 
