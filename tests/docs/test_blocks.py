@@ -68,3 +68,9 @@ def test_the_python_of_a_document_runs(document: Path, environment: dict[str, st
     command = [*(PYTEST if has_tests else [sys.executable]), program.name]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=BOUND)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_lines_stand_where_they_stand_in_the_document_and_marked_blocks_are_left_out(tmp_path: Path) -> None:
+    document = tmp_path / "document.md"
+    document.write_text("# Title\n```python\na = 1\n```\n```python of your own\nb = 2\n```\n```\nc\n```\n")
+    assert program_of(document).rstrip() == "\n\na = 1"

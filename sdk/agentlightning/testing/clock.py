@@ -28,7 +28,7 @@ class FakeClock:
     """
 
     def __init__(self, start: float | None = None) -> None:
-        self.now = time.time_ns() // 1000 if start is None else int(start * _SECOND)
+        self.now = time.time_ns() // 1000 if start is None else round(start * _SECOND)
         self._followers: list[Follower] = []
         self._moving = threading.RLock()
 
@@ -39,7 +39,7 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Let time pass, or go back if negative; who goes by this clock has done what is due when this returns."""
         with self._moving:
-            self.now += int(seconds * _SECOND)
+            self.now += round(seconds * _SECOND)
             for follower in self._followers:
                 follower(self.now)
 

@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ import pytest
 from agentlightning.testing import FakeClock, TemporaryStore
 
 BOUND = 10.0
+
+
+def pid_of(folder: Path) -> int:
+    return int(json.loads((folder / "store.db.lock").read_text())["pid"])
 
 
 @pytest.fixture(params=["real time", "a clock"])
@@ -56,13 +61,21 @@ with TemporaryStore({clock}) as store:
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        lock = Path(process.stdout.readline().strip()) / "store.db.lock"
-        server = os.pidfd_open(json.loads(lock.read_text())["pid"])
+        server = os.pidfd_open(pid_of(Path(process.stdout.readline().strip())))
         process.kill()
     try:
         assert select.select([server], [], [], BOUND)[0]
     finally:
         os.close(server)
+
+
+def test_a_clock_cannot_move_a_server_that_is_gone() -> None:
+    clock = FakeClock()
+    with TemporaryStore(clock) as store:
+        os.kill(pid_of(store.folder), signal.SIGKILL)
+        with pytest.raises(agl.StoreUnavailableError, match="code -9"):
+            clock.advance(1)
+    assert not store.folder.exists()
 
 
 def test_a_server_that_does_not_start_is_an_error_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
