@@ -4,6 +4,8 @@ from agentlightning_algorithms.apo import APO as APO
 from agentlightning_algorithms.baseline import Baseline as Baseline
 
 from agentlightning.adapter import Adapter as Adapter
+from agentlightning.adapter import Explanation as Explanation
+from agentlightning.adapter import LLMCallAdapter as LLMCallAdapter
 from agentlightning.adapter import TraceAdapter as TraceAdapter
 from agentlightning.adapter import TraceToMessages as TraceToMessages
 from agentlightning.algorithm import Algorithm as Algorithm
@@ -29,6 +31,7 @@ from agentlightning.errors import AlgorithmError as AlgorithmError
 from agentlightning.errors import AttemptLostError as AttemptLostError
 from agentlightning.errors import AttemptTimeoutError as AttemptTimeoutError
 from agentlightning.errors import ConflictError as ConflictError
+from agentlightning.errors import EmptyTrainingDataError as EmptyTrainingDataError
 from agentlightning.errors import InvalidRequestError as InvalidRequestError
 from agentlightning.errors import MissingResourceError as MissingResourceError
 from agentlightning.errors import NotFoundError as NotFoundError

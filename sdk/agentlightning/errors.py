@@ -13,6 +13,7 @@ AgentLightningError
 |   +-- AgentCheckError         the first rollout of a fit did not succeed
 +-- PromptTemplateError         a template cannot be rendered, read or written
 +-- AlgorithmError              an algorithm cannot start or go on
++-- EmptyTrainingDataError      the spans of a rollout hold nothing to learn from
 """
 
 from collections.abc import Mapping
@@ -86,3 +87,7 @@ class PromptTemplateError(AgentLightningError, ValueError):
 
 class AlgorithmError(AgentLightningError):
     """An algorithm cannot start or go on."""
+
+
+class EmptyTrainingDataError(AgentLightningError, ValueError):
+    """The spans of a rollout hold nothing to learn from; the message says why, call by call."""

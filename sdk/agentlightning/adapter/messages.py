@@ -1,16 +1,13 @@
-"""The conversations of a rollout, as OpenAI writes messages. Knows attributes of LLM spans, not who recorded them."""
+"""The conversations of a rollout, as OpenAI writes messages. Knows calls of models, not who recorded them."""
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypedDict
+from collections.abc import Sequence
+from typing import TypedDict
 
-from agentlightning.adapter.base import TraceAdapter
+from agentlightning.adapter.call import LLMCall, llm_calls, repeated
+from agentlightning.adapter.explanation import Explanation, LLMCallAdapter
+from agentlightning.adapter.numbered import JSON
+from agentlightning.adapter.tree import Tree
 from agentlightning.types import Span
-
-JSON = dict[str, Any]
-
-_LLM_PREFIXES: Final = ("gen_ai.prompt.", "gen_ai.completion.", "gen_ai.request.", "gen_ai.response.")
-_OF_CHOICE: Final = frozenset({"finish_reason", "content_filter_results", "index"})
 
 
 class OpenAIMessages(TypedDict):
@@ -20,104 +17,30 @@ class OpenAIMessages(TypedDict):
     tools: list[JSON] | None
 
 
-class TraceToMessages(TraceAdapter[list[OpenAIMessages]]):
-    """The conversation of each call of a model, in the order of the spans."""
+class TraceToMessages(LLMCallAdapter[OpenAIMessages]):
+    """The conversation of each call of a model, in the order of the spans. Parts that it does not know are kept.
 
-    def adapt(self, spans: Sequence[Span], /) -> list[OpenAIMessages]:
-        """One entry for each span of a model's call; spans of other kinds give none."""
-        return [_conversation(span, spans) for span in spans if _is_llm_call(span)]
+    Example:
+        >>> from agentlightning import Span, TraceToMessages
+        >>> call = Span.from_attributes(
+        ...     attributes={"gen_ai.prompt.0.content": "Which room?", "gen_ai.completion.0.content": "A103"}
+        ... )
+        >>> TraceToMessages().adapt([call])[0]["messages"]
+        [{'content': 'Which room?', 'role': 'user'}, {'content': 'A103', 'role': 'assistant'}]
+    """
 
-
-def _is_llm_call(span: Span) -> bool:
-    return any(key.startswith(_LLM_PREFIXES) for key in span.attributes)
-
-
-def _conversation(span: Span, spans: Sequence[Span]) -> OpenAIMessages:
-    prompts = _items(_nested(span.attributes, "gen_ai.prompt."))
-    choices = _items(_nested(span.attributes, "gen_ai.completion."))
-    functions = _items(_nested(span.attributes, "gen_ai.request.functions."))
-    answer = [_answer(choices[0], span, spans)] if choices else []
-    messages = [_message(prompt, "user") for prompt in prompts] + answer
-    return {"messages": messages, "tools": [_tool(function) for function in functions] or None}
+    def explain(self, spans: Sequence[Span], /) -> list[Explanation[OpenAIMessages]]:
+        """Say of each call of a model whether it is a conversation; one that failed is, without an answer."""
+        calls = llm_calls(spans)
+        repeats = repeated(calls, Tree(spans))
+        return [_explanation(call, repeats.get(call.span.span_id)) for call in calls]
 
 
-def _answer(choice: JSON, span: Span, spans: Sequence[Span]) -> JSON:
-    message = {key: value for key, value in choice.items() if key not in _OF_CHOICE}
-    # Other instrumentations record the calls of tools as child spans alone.
-    children = [child for child in spans if child.parent_id == span.span_id and "tool.name" in child.attributes]
-    if children and "tool_calls" not in message:
-        message["tool_calls"] = {str(index): _called(child.attributes) for index, child in enumerate(children)}
-    return _message(message, "assistant")
-
-
-def _message(recorded: JSON, role: str) -> JSON:
-    calls = [_tool_call(call) for call in _items(recorded.get("tool_calls"))]
-    content = recorded.get("content", None if calls else "")
-    message = {**recorded, "role": recorded.get("role", role), "content": _content(content)}
-    message.pop("tool_calls", None)
-    return {**message, "tool_calls": calls} if calls else message
-
-
-def _called(attributes: Mapping[str, Any]) -> JSON:
-    return {
-        "id": attributes.get("tool.call.id", ""),
-        "type": attributes.get("tool.call.type", "function"),
-        "name": attributes["tool.name"],
-        "arguments": attributes.get("tool.parameters", "{}"),
-    }
-
-
-def _tool_call(recorded: JSON) -> JSON:
-    kind = recorded.get("type", "function")
-    text = "arguments" if kind == "function" else "input"
-    body = {"name": recorded.get("name", ""), text: recorded.get("arguments", "")}
-    return {"id": recorded.get("id", ""), "type": kind, kind: body}
-
-
-def _tool(recorded: JSON) -> JSON:
-    kind = recorded.get("type", "function")
-    body = {key: value for key, value in recorded.items() if key != "type"}
-    if "parameters" in body:
-        body["parameters"] = _decoded(body["parameters"])
-    return {"type": kind, kind: body}
-
-
-def _content(content: Any) -> Any:
-    """The content as it was sent: parts are recorded as JSON, text as it is."""
-    parts = _decoded(content) if isinstance(content, str) and content.startswith("[{") else None
-    if isinstance(parts, list) and all(isinstance(part, dict) and "type" in part for part in parts):
-        return parts
-    return content
-
-
-def _decoded(text: Any) -> Any:
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError):
-        return text
-
-
-def _nested(attributes: Mapping[str, Any], prefix: str) -> JSON:
-    """What dotted names under a prefix stand for: `{"0": {"role": "user"}}` for `<prefix>0.role`."""
-    root: JSON = {}
-    for name, value in attributes.items():
-        if name.startswith(prefix):
-            *path, last = name.removeprefix(prefix).split(".")
-            node = root
-            for step in path:
-                node = _child(node, step)
-            node[last] = value
-    return root
-
-
-def _child(node: JSON, step: str) -> JSON:
-    child = node.setdefault(step, {})
-    if not isinstance(child, dict):
-        child = node[step] = {"": child}
-    return child
-
-
-def _items(node: Any) -> list[JSON]:
-    """What is numbered under a node, in order."""
-    numbered = {int(key): item for key, item in node.items() if key.isdigit()} if isinstance(node, dict) else {}
-    return [numbered[index] for index in sorted(numbered) if isinstance(numbered[index], dict)]
+def _explanation(call: LLMCall, better: LLMCall | None) -> Explanation[OpenAIMessages]:
+    if better is not None:
+        return Explanation(call.span, f"#{better.span.sequence_id} records the same call")
+    messages = [*call.messages, *call.answers[:1]]
+    if not messages:
+        return Explanation(call.span, "no messages were recorded; does the instrumentation capture content?")
+    reason = f"{len(messages)} messages{'' if call.answers else ', no answer'}"
+    return Explanation(call.span, reason, {"messages": messages, "tools": call.tools or None})
