@@ -6,8 +6,13 @@ from agentlightning_algorithms.baseline import Baseline as Baseline
 from agentlightning.adapter import Adapter as Adapter
 from agentlightning.adapter import Explanation as Explanation
 from agentlightning.adapter import LLMCallAdapter as LLMCallAdapter
+from agentlightning.adapter import LlmProxyTraceToTriplet as LlmProxyTraceToTriplet
+from agentlightning.adapter import RewardMatchPolicy as RewardMatchPolicy
 from agentlightning.adapter import TraceAdapter as TraceAdapter
+from agentlightning.adapter import TracerTraceToTriplet as TracerTraceToTriplet
 from agentlightning.adapter import TraceToMessages as TraceToMessages
+from agentlightning.adapter import TraceToTripletBase as TraceToTripletBase
+from agentlightning.adapter import Triplet as Triplet
 from agentlightning.algorithm import Algorithm as Algorithm
 from agentlightning.algorithm import algo as algo
 from agentlightning.emitter import emit_annotation as emit_annotation
