@@ -42,5 +42,6 @@ def _explanation(call: LLMCall, better: LLMCall | None) -> Explanation[OpenAIMes
     messages = [*call.messages, *call.answers[:1]]
     if not messages:
         return Explanation(call.span, "no messages were recorded; does the instrumentation capture content?")
-    reason = f"{len(messages)} messages{'' if call.answers else ', no answer'}"
+    count = "1 message" if len(messages) == 1 else f"{len(messages)} messages"
+    reason = count if call.answers else f"{count}, no answer"
     return Explanation(call.span, reason, {"messages": messages, "tools": call.tools or None})

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from agentlightning.cli import explain
 from agentlightning.errors import AgentLightningError, NotFoundError
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.embedded import DATABASE_NAME, DEFAULT_FOLDER, EmbeddedStore
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it did what it should, 1 when it could not, 2 when it was not understood."""
+    """Run a command; 0 when it did what it should, 1 when it could not or found nothing, 2 when not understood."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["store"]:
         # The server is another package: this process becomes it.
@@ -24,11 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         with _client(parsed.store) as client:
-            asyncio.run(parsed.command(client, parsed))
+            status: int | None = asyncio.run(parsed.command(client, parsed))
     except AgentLightningError as error:
         print(f"agl: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     showing = runs.add_parser("show", parents=[common], help="what a run came to")
     showing.add_argument("run_id", metavar="RUN", help="the run, as `agl runs list` names it")
     showing.set_defaults(command=_show_run)
+    explain.add_command(commands, common)
     return parser
 
 

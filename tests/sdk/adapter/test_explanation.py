@@ -30,7 +30,7 @@ def test_a_call_without_messages_is_dropped_and_says_so() -> None:
 def test_a_call_that_failed_is_a_conversation_without_an_answer() -> None:
     (explanation,) = agl.TraceToMessages().explain([a_call(attributes={"gen_ai.prompt.0.content": "x"})])
     assert explanation.used
-    assert explanation.reason == "1 messages, no answer"
+    assert explanation.reason == "1 message, no answer"
 
 
 def test_it_is_said_in_a_line_that_names_the_span_and_the_model() -> None:

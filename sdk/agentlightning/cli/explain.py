@@ -1,0 +1,70 @@
+"""`agl explain`: which calls of a model in a rollout become training data, and why the others do not."""
+
+import argparse
+import json
+from typing import Any
+
+from agentlightning.errors import NotFoundError
+from agentlightning.store import LightningStoreClient
+from agentlightning.types import AttemptedRollout, Rollout
+
+_ADAPTERS = {"triplet": "TracerTraceToTriplet", "proxy": "LlmProxyTraceToTriplet", "messages": "TraceToMessages"}
+
+
+def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command to those of a parser."""
+    parser = commands.add_parser(
+        "explain", parents=[common], help="which calls of a model in a rollout are training data, and why others not"
+    )
+    parser.add_argument("rollout_id", metavar="ROLLOUT", help="the rollout; its latest attempt is looked at")
+    parser.add_argument("--adapter", choices=sorted(_ADAPTERS), default="triplet", help="what asks (default: triplet)")
+    parser.set_defaults(command=explain)
+
+
+async def explain(client: LightningStoreClient, arguments: argparse.Namespace) -> int:
+    """Print a line for each call, then how many are used.
+
+    Returns:
+        1 when none is, 0 otherwise.
+    """
+    import agentlightning as agl
+    from agentlightning.adapter.explanation import why
+
+    rollout = await _rollout(client, arguments.rollout_id)
+    spans = await client.query_spans(rollout.rollout_id, "latest")
+    name = _ADAPTERS[arguments.adapter]
+    adapter: agl.LLMCallAdapter[Any] = getattr(agl, name)()
+    explanations = adapter.explain(spans)
+    used = sum(explanation.used for explanation in explanations)
+    if arguments.json:
+        print(json.dumps({**_told(rollout), "adapter": name, "calls": [_call(told) for told in explanations]}))
+        return 0 if used else 1
+    for explanation in explanations:
+        print(explanation)
+    print(f"{used} of {len(explanations)} calls used by {name}{'' if explanations else f': {why([], spans)}'}")
+    return 0 if used else 1
+
+
+async def _rollout(client: LightningStoreClient, rollout_id: str) -> Rollout:
+    rollout = await client.get_rollout_by_id(rollout_id)
+    if rollout is None:
+        newest = await client.query_rollouts(sort_by="start_time", sort_order="desc", limit=5)
+        known = ", ".join(known.rollout_id for known in newest) or "none"
+        raise NotFoundError(f"there is no rollout {rollout_id!r}; the newest are: {known}")
+    return rollout
+
+
+def _told(rollout: Rollout) -> dict[str, Any]:
+    attempt_id = rollout.attempt.attempt_id if isinstance(rollout, AttemptedRollout) else None
+    return {"rollout_id": rollout.rollout_id, "attempt_id": attempt_id}
+
+
+def _call(explanation: Any) -> dict[str, Any]:
+    span = explanation.span
+    return {
+        "span_id": span.span_id,
+        "sequence_id": span.sequence_id,
+        "name": span.name,
+        "used": explanation.used,
+        "reason": explanation.reason,
+    }
