@@ -73,6 +73,17 @@ class LLMCall:
         return None if own is None else str(own)
 
     @property
+    def finish_reasons(self) -> list[Any]:
+        """Why each answer ended, as far as that is recorded."""
+        choices = numbered.items(numbered.nested(self._attributes, "gen_ai.completion."))
+        told = self._attributes.get("gen_ai.response.finish_reasons")
+        return (
+            told
+            if isinstance(told, list)
+            else [choice["finish_reason"] for choice in choices if "finish_reason" in choice]
+        )
+
+    @property
     def is_answered(self) -> bool:
         """Whether an answer is recorded, in words or in tokens."""
         return bool(self.answers or self.token_ids.response)
@@ -86,7 +97,7 @@ class LLMCall:
 def is_llm_call(span: Span) -> bool:
     """Whether a span is a call of a language model; embeddings, agents and tools are none."""
     attributes = span.attributes
-    operation = attributes.get("gen_ai.operation.name", attributes.get("gen_ai.request.type"))
+    operation = str(attributes.get("gen_ai.operation.name") or attributes.get("gen_ai.request.type"))
     if operation in _OTHERS:
         return False
     return operation in _ANSWERING or any(name.startswith(_MARKS) or is_of_provider(name) for name in attributes)

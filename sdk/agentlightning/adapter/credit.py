@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from agentlightning.adapter.tree import Tree
-from agentlightning.emitter import get_reward_value
+from agentlightning.emitter import is_reward_span
 from agentlightning.types import Span
 
 
@@ -23,16 +23,21 @@ class RewardMatchPolicy(StrEnum):
 
 
 def credited(calls: Sequence[Span], tree: Tree, policy: RewardMatchPolicy) -> dict[str, Span]:
-    """The reward span of each call that is given one, by the id of the call's span."""
+    """The reward span of each call that is given one, by the id of the call's span.
+
+    Args:
+        calls: The calls that count, in the order of the tree.
+        tree: All spans.
+        policy: Which calls a reward may be given to.
+    """
     order = {span.span_id: place for place, span in enumerate(tree.spans)}
     rewards: dict[str, Span] = {}
-    for reward in tree.spans:
-        if get_reward_value(reward) is None:
-            continue
+    for reward in filter(is_reward_span, tree.spans):
         among = calls if policy == RewardMatchPolicy.FIRST_OCCURRENCE else _beside(reward, calls, tree)
-        open_calls = [call for call in among if call.span_id not in rewards and _had_ended(call, reward, order)]
-        if open_calls:
-            rewards[max(open_calls, key=lambda call: order[call.span_id]).span_id] = reward
+        before = (call for call in reversed(among) if order[call.span_id] < order[reward.span_id])
+        open_calls = (call for call in before if call.span_id not in rewards and _had_ended(call, reward))
+        if call := next(open_calls, None):
+            rewards[call.span_id] = reward
     return rewards
 
 
@@ -41,10 +46,10 @@ def _beside(reward: Span, calls: Sequence[Span], tree: Tree) -> list[Span]:
     return [call for call in calls if call.span_id in beside]
 
 
-def _had_ended(call: Span, reward: Span, order: dict[str, int]) -> bool:
-    """Whether a call had ended when a reward was given. Clocks of two processes are not compared."""
-    if call.attempt_id != reward.attempt_id or order[call.span_id] > order[reward.span_id]:
+def _had_ended(call: Span, reward: Span) -> bool:
+    """Whether a call that began before a reward had ended by then. Clocks of two processes are not compared."""
+    if call.attempt_id != reward.attempt_id:
         return False
-    if call.end_time is None or reward.start_time is None or call.resource != reward.resource:
+    if call.end_time is None or reward.start_time is None or call.end_time <= reward.start_time:
         return True
-    return call.end_time <= reward.start_time
+    return call.resource != reward.resource

@@ -40,11 +40,18 @@ class Tree:
         Args:
             may_enclose: Whether a span may be given children: calls that run at the same time enclose nothing.
         """
-        enclosing = [span for span in self.spans if may_enclose(span)]
-        for span in self._below_root():
-            wider = [other for other in enclosing if _encloses(other, span) and span not in self.above(other)]
-            if wider:
+        hanging = {span.span_id for span in self._below_root()}
+        open_spans: list[Span] = []
+        for span in sorted(self.spans, key=lambda span: span.start_time or 0.0):
+            open_spans = [other for other in open_spans if (other.end_time or 0.0) > (span.start_time or 0.0)]
+            wider = [other for other in open_spans if _encloses(other, span) and not self._is_above(span, other)]
+            if wider and span.span_id in hanging:
                 self._parents[span.span_id] = min(wider, key=_duration).span_id
+            if may_enclose(span):
+                open_spans.append(span)
+
+    def _is_above(self, span: Span, other: Span) -> bool:
+        return any(around is span for around in self.above(other))
 
     def _below_root(self) -> list[Span]:
         below = defaultdict(list)

@@ -80,7 +80,7 @@ class TraceToTripletBase(LLMCallAdapter[Triplet]):
     def _explanation(self, call: LLMCall, reward: Span | None, tree: Tree) -> Explanation[Triplet]:
         value = None if reward is None else get_reward_value(reward)
         prompt, response = map(len, call.token_ids)
-        tokens = f"{prompt} + {response} token ids" if prompt and response else _no_token_ids(call)
+        tokens = f"{prompt} + {response} token ids" if prompt and response else "no token ids"
         worth = "no reward" if reward is None else f"reward {value:g} of #{reward.sequence_id}"
         return Explanation(call.span, f"{tokens}, {worth}", self.triplet(call, value, tree))
 
@@ -156,6 +156,7 @@ class TracerTraceToTriplet(TraceToTripletBase):
             "request": _listed(nested(attributes, "gen_ai.request.")),
             "response": _listed(nested(attributes, "gen_ai.response.")),
             "response_id": call.response_id,
+            "finish_reasons": call.finish_reasons,
             "agent_name": _agent_of(call.span, tree),
         }
         return Triplet(

@@ -74,7 +74,11 @@ def test_no_spans_give_no_triplets() -> None:
 
 
 def test_a_triplet_has_tokens_words_and_where_they_are_from(trace: Trace) -> None:
-    trace.call().attributes |= TOKENS | {"gen_ai.request.model": "small", "gen_ai.request.functions.0.name": "look"}
+    trace.call().attributes |= TOKENS | {
+        "gen_ai.request.model": "small",
+        "gen_ai.request.functions.0.name": "look",
+        "gen_ai.completion.0.finish_reason": "stop",
+    }
     trace.reward(0.5)
     (triplet,) = agl.TracerTraceToTriplet().adapt(trace.spans)
     assert triplet == agl.Triplet(
@@ -89,6 +93,7 @@ def test_a_triplet_has_tokens_words_and_where_they_are_from(trace: Trace) -> Non
             "request": {"model": "small", "functions": [{"name": "look"}]},
             "response": {"id": "r1"},
             "response_id": "r1",
+            "finish_reasons": ["stop"],
             "agent_name": None,
         },
     )
@@ -157,9 +162,10 @@ def test_a_call_without_an_answer_is_passed_over_with_what_went_wrong(trace: Tra
 
 def test_missing_token_ids_are_said_and_can_be_required(trace: Trace) -> None:
     trace.call()
-    reason = "no token ids of the prompt and response: the model's server returned none"
-    assert agl.TracerTraceToTriplet().explain(trace.spans)[0].reason == f"{reason}, no reward"
-    assert trace.reasons(require_token_ids=True) == [reason]
+    assert agl.TracerTraceToTriplet().explain(trace.spans)[0].reason == "no token ids, no reward"
+    assert trace.reasons(require_token_ids=True) == [
+        "no token ids of the prompt and response: the model's server returned none"
+    ]
 
 
 @pytest.mark.parametrize("ids", ["[1, 2", [1.5], ["1"], {"a": 1}, 7, True])
