@@ -11,7 +11,16 @@ To = TypeVar("To")
 
 
 class Adapter(ABC, Generic[From, To]):
-    """Turns one thing into another; calling it is `adapt`."""
+    """Turns one thing into another; calling it is `adapt`.
+
+    Example:
+        >>> from agentlightning import Adapter
+        >>> class Upper(Adapter[str, str]):
+        ...     def adapt(self, text):
+        ...         return text.upper()
+        >>> Upper()("hi")
+        'HI'
+    """
 
     @abstractmethod
     def adapt(self, source: From, /) -> To:
@@ -23,4 +32,13 @@ class Adapter(ABC, Generic[From, To]):
 
 
 class TraceAdapter(Adapter[Sequence[Span], To]):
-    """Turns the spans of a rollout into something."""
+    """Turns the spans of a rollout into something.
+
+    Example:
+        >>> from agentlightning import Span, TraceAdapter
+        >>> class Count(TraceAdapter[int]):
+        ...     def adapt(self, spans):
+        ...         return len(spans)
+        >>> Count()([Span.from_attributes(attributes={})])
+        1
+    """

@@ -48,6 +48,14 @@ class LLMCallAdapter(TraceAdapter[list[Item]]):
     """Turns the calls of models in a rollout into a list of data, and can say why each call is in it or is not.
 
     A subclass writes `explain`; what `adapt` gives follows from that, so the two cannot differ.
+
+    Example:
+        >>> from agentlightning import Explanation, LLMCallAdapter, Span
+        >>> class Names(LLMCallAdapter[str]):
+        ...     def explain(self, spans):
+        ...         return [Explanation(span, "it has a name", span.name) for span in spans]
+        >>> Names().adapt([Span.from_attributes(attributes={}, name="chat")])
+        ['chat']
     """
 
     @abstractmethod

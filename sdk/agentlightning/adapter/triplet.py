@@ -44,6 +44,17 @@ class TraceToTripletBase(LLMCallAdapter[Triplet]):
 
     Attributes:
         reward_match: To which call a reward is given.
+
+    Example:
+        >>> from agentlightning import TraceToTripletBase, Triplet
+        >>> class Answers(TraceToTripletBase):
+        ...     def refusal(self, call, tree):
+        ...         return None if call.is_answered else "no answer"
+        ...
+        ...     def triplet(self, call, reward, tree):
+        ...         return Triplet(prompt=call.messages, response=call.answers[0], reward=reward)
+        >>> Answers().adapt([])
+        []
     """
 
     reward_match: RewardMatchPolicy = RewardMatchPolicy.FIRST_OCCURRENCE
@@ -52,15 +63,15 @@ class TraceToTripletBase(LLMCallAdapter[Triplet]):
         """Say of each call of a model whether it is a triplet, and with which reward."""
         tree = self.tree(spans)
         calls = llm_calls(tree.spans)
-        dropped = {call.span.span_id: why for call in calls if (why := self.refusal(call, tree))}
+        dropped = {call.span.span_id: reason for call in calls if (reason := self.refusal(call, tree))}
         counting = [call for call in calls if call.span.span_id not in dropped]
         for span_id, better in repeated(counting, tree).items():
             dropped[span_id] = f"#{better.span.sequence_id} records the same call"
         used = [call.span for call in calls if call.span.span_id not in dropped]
         rewards = credited(used, tree, self.reward_match)
         return [
-            Explanation(call.span, dropped[call.span.span_id])
-            if call.span.span_id in dropped
+            Explanation(call.span, reason)
+            if (reason := dropped.get(call.span.span_id))
             else self._explanation(call, rewards.get(call.span.span_id), tree)
             for call in calls
         ]
@@ -142,8 +153,10 @@ class TracerTraceToTriplet(TraceToTripletBase):
             return f"its agent is {agent or 'none'}, which does not match agent_match={self.agent_match!r}"
         if self.exclude_llm_call_in_reward and any(map(_finds_reward, tree.above(span))):
             return "it was called to find a reward"
+        if span.status.status_code == "ERROR":
+            return f"the call failed: {span.status.description or 'the span does not say how'}"
         if not call.is_answered:
-            return f"no answer was recorded{f': {span.status.description}' if span.status.description else ''}"
+            return "no answer was recorded; does the instrumentation capture content?"
         if self.require_token_ids and not all(call.token_ids):
             return _no_token_ids(call)
         return None

@@ -154,10 +154,14 @@ def test_a_call_that_finds_a_reward_is_passed_over_unless_asked_for(trace: Trace
     assert trace.reasons(exclude_llm_call_in_reward=False) == []
 
 
-def test_a_call_without_an_answer_is_passed_over_with_what_went_wrong(trace: Trace) -> None:
-    span = trace.span(gen_ai__prompt__0__content="x")
-    span.status = agl.TraceStatus(status_code="ERROR", description="APIError: overloaded")
-    assert trace.reasons() == ["no answer was recorded: APIError: overloaded"]
+def test_a_call_that_failed_is_passed_over_with_what_went_wrong_however_far_it_got(trace: Trace) -> None:
+    trace.call().status = agl.TraceStatus(status_code="ERROR", description="APIError: overloaded")
+    assert trace.reasons() == ["the call failed: APIError: overloaded"]
+
+
+def test_a_call_without_an_answer_is_passed_over(trace: Trace) -> None:
+    trace.span(gen_ai__prompt__0__content="x")
+    assert trace.reasons() == ["no answer was recorded; does the instrumentation capture content?"]
 
 
 def test_missing_token_ids_are_said_and_can_be_required(trace: Trace) -> None:

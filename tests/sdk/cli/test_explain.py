@@ -46,7 +46,7 @@ async def test_each_call_is_a_line_and_the_count_follows(store: agl.LightningSto
     told = agl_explain(rollout_id, "--store", store_address)
     assert told.stdout.splitlines() == [
         "used     #1 openai.chat.completion small: 2 + 1 token ids, reward 1 of #2",
-        "dropped  #3 openai.chat.completion small: no answer was recorded",
+        "dropped  #3 openai.chat.completion small: no answer was recorded; does the instrumentation capture content?",
         "1 of 2 calls used by TracerTraceToTriplet",
     ]
     assert (told.returncode, told.stderr) == (0, "")
