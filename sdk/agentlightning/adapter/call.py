@@ -75,13 +75,11 @@ class LLMCall:
     @property
     def finish_reasons(self) -> list[Any]:
         """Why each answer ended, as far as that is recorded."""
-        choices = numbered.items(numbered.nested(self._attributes, "gen_ai.completion."))
         told = self._attributes.get("gen_ai.response.finish_reasons")
-        return (
-            told
-            if isinstance(told, list)
-            else [choice["finish_reason"] for choice in choices if "finish_reason" in choice]
-        )
+        if isinstance(told, list):
+            return told
+        choices = numbered.items(numbered.nested(self._attributes, "gen_ai.completion."))
+        return [choice["finish_reason"] for choice in choices if "finish_reason" in choice]
 
     @property
     def is_answered(self) -> bool:
@@ -90,8 +88,11 @@ class LLMCall:
 
     @cached_property
     def _attributes(self) -> dict[str, Any]:
-        details = (event.attributes for event in self.span.events if event.name == conventions.DETAILS_EVENT)
-        return {name: value for attributes in (*details, self.span.attributes) for name, value in attributes.items()}
+        merged: dict[str, Any] = {}
+        for event in self.span.events:
+            if event.name == conventions.DETAILS_EVENT:
+                merged |= event.attributes
+        return merged | self.span.attributes
 
 
 def is_llm_call(span: Span) -> bool:

@@ -44,9 +44,9 @@ class Tree:
         open_spans: list[Span] = []
         for span in sorted(self.spans, key=lambda span: span.start_time or 0.0):
             open_spans = [other for other in open_spans if (other.end_time or 0.0) > (span.start_time or 0.0)]
-            wider = [other for other in open_spans if _encloses(other, span) and not self._is_above(span, other)]
-            if wider and span.span_id in hanging:
-                self._parents[span.span_id] = min(wider, key=_duration).span_id
+            if span.span_id in hanging:
+                wider = [other for other in open_spans if _encloses(other, span) and not self._is_above(span, other)]
+                self._parents[span.span_id] = min(wider, key=_duration).span_id if wider else span.parent_id
             if may_enclose(span):
                 open_spans.append(span)
 
@@ -64,6 +64,8 @@ class Tree:
 
 
 def _encloses(outer: Span, inner: Span) -> bool:
+    if outer.attempt_id != inner.attempt_id:
+        return False
     if outer.start_time is None or outer.end_time is None or inner.start_time is None or inner.end_time is None:
         return False
     return outer.start_time < inner.start_time and inner.end_time < outer.end_time

@@ -103,7 +103,8 @@ class TracerTraceToTriplet(TraceToTripletBase):
         repair_hierarchy: Put spans that hang under the root into the span whose time encloses theirs; see `Tree`.
         llm_call_match: A regular expression that the name of a call's span must match. None: every call counts.
         agent_match: A regular expression that the name of the nearest agent around a call must match. None: all do.
-        exclude_llm_call_in_reward: Pass over what is called to find a reward, such as a judge.
+        exclude_llm_call_in_reward: Pass over what is called to find a reward, such as a judge: what lies inside a span
+            that carries a reward, or inside an operation named `agentlightning.reward`.
         reward_match: To which call a reward is given.
         require_token_ids: Pass over calls whose token ids were not recorded.
 

@@ -154,6 +154,12 @@ def test_a_call_that_finds_a_reward_is_passed_over_unless_asked_for(trace: Trace
     assert trace.reasons(exclude_llm_call_in_reward=False) == []
 
 
+def test_an_operation_can_be_named_as_one_that_finds_a_reward(trace: Trace) -> None:
+    grading = trace.span("agentlightning.operation", at=(0, 9), agentlightning__operation__name="agentlightning.reward")
+    trace.call(under=grading)
+    assert trace.reasons() == ["it was called to find a reward"]
+
+
 def test_a_call_that_failed_is_passed_over_with_what_went_wrong_however_far_it_got(trace: Trace) -> None:
     trace.call().status = agl.TraceStatus(status_code="ERROR", description="APIError: overloaded")
     assert trace.reasons() == ["the call failed: APIError: overloaded"]
@@ -281,3 +287,9 @@ def test_two_spans_of_a_proxy_for_one_call_are_one_triplet(trace: Trace) -> None
     for name in ("litellm_request", "raw_gen_ai_request"):
         trace.span(name).attributes = TOKENS | {"gen_ai.response.id": "r"}
     assert used(agl.LlmProxyTraceToTriplet().explain(trace.spans)) == [1]
+
+
+def test_a_span_of_another_attempt_encloses_nothing(trace: Trace) -> None:
+    trace.span(at=(0, 100), agent__name="first").attempt_id = "at-1"
+    trace.call(at=(3, 4)).attempt_id = "at-2"
+    assert agl.TracerTraceToTriplet().adapt(trace.spans)[0].metadata["agent_name"] is None
