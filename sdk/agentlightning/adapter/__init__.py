@@ -1,6 +1,7 @@
 """From spans to what algorithms learn from. Knows neither stores nor algorithms."""
 
 from agentlightning.adapter.base import Adapter, TraceAdapter
+from agentlightning.adapter.call import LLMCall, is_llm_call, llm_calls
 from agentlightning.adapter.credit import RewardMatchPolicy
 from agentlightning.adapter.explanation import Explanation, LLMCallAdapter
 from agentlightning.adapter.messages import OpenAIMessages, TraceToMessages
@@ -9,6 +10,7 @@ from agentlightning.adapter.triplet import LlmProxyTraceToTriplet, TracerTraceTo
 __all__ = [
     "Adapter",
     "Explanation",
+    "LLMCall",
     "LLMCallAdapter",
     "LlmProxyTraceToTriplet",
     "OpenAIMessages",
@@ -18,4 +20,6 @@ __all__ = [
     "TraceToTripletBase",
     "TracerTraceToTriplet",
     "Triplet",
+    "is_llm_call",
+    "llm_calls",
 ]

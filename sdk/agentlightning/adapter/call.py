@@ -33,6 +33,13 @@ class LLMCall:
     Attributes:
         span: Where it is recorded.
         tools_called: The attributes of the spans below it that are calls of tools.
+
+    Example:
+        >>> from agentlightning import Span
+        >>> from agentlightning.adapter import LLMCall
+        >>> said = '[{"role": "user", "parts": [{"type": "text", "content": "Which room?"}]}]'
+        >>> LLMCall(Span.from_attributes(attributes={"gen_ai.input.messages": said})).messages
+        [{'role': 'user', 'content': 'Which room?'}]
     """
 
     span: Span

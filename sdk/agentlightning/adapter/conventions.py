@@ -66,11 +66,9 @@ def _content(parts: list[JSON], content: Any) -> JSON:
     calls = [_tool_call(part) for part in parts if part.get("type") == "tool_call"]
     thoughts = [str(part.get("content", "")) for part in parts if part.get("type") == "reasoning"]
     shown = [_part(part) for part in parts if part.get("type") not in ("tool_call", "reasoning")]
-    if len(shown) == 1 and shown[0].get("type") == "text":
-        shown_content: Any = shown[0]["text"]
-    else:
-        shown_content = shown or content or (None if calls else "")
-    message: JSON = {"content": shown_content}
+    text = shown[0].get("text") if len(shown) == 1 and shown[0].get("type") == "text" else None
+    others = shown or content or (None if calls else "")
+    message: JSON = {"content": others if text is None else text}
     message |= {"reasoning_content": "\n".join(thoughts)} if thoughts else {}
     return message | ({"tool_calls": calls} if calls else {})
 

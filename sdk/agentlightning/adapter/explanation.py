@@ -40,7 +40,7 @@ class Explanation(Generic[Item]):
 
     def __str__(self) -> str:
         model = self.span.attributes.get("gen_ai.request.model")
-        name = f"{self.span.name} {model}" if model and str(model) not in self.span.name else self.span.name
+        name = f"{self.span.name} {model}" if model and str(model) not in self.span.name.split() else self.span.name
         return f"{'used   ' if self.used else 'dropped'}  #{self.span.sequence_id} {name}: {self.reason}"
 
 

@@ -37,6 +37,10 @@ def test_question_and_answer_are_read_from_json() -> None:
     ]
 
 
+def test_an_empty_text_is_a_text() -> None:
+    assert message_of({"type": "text", "content": ""})["content"] == ""
+
+
 def test_instructions_are_the_first_message() -> None:
     conversation = conversation_of(
         input__messages=[{"role": "user", "parts": [TEXT]}],
@@ -133,7 +137,10 @@ def test_messages_kept_in_an_event_of_the_details_are_read() -> None:
     assert conversation_of([event])["messages"] == [{"role": "user", "content": "Which room?"}]
 
 
-@pytest.mark.parametrize("malformed", ["", "{", "null", "7", '"text"', "[null]", '[{"parts": 3}]', '[{"parts": [1]}]'])
+@pytest.mark.parametrize(
+    "malformed",
+    ["", "{", "null", "7", '"x"', "[null]", '[{"parts": 3}]', '[{"parts": [1]}]', '[{"parts": [{"type": "text"}]}]'],
+)
 def test_malformed_messages_raise_nothing(malformed: str) -> None:
     attributes = dict.fromkeys(
         ["input.messages", "output.messages", "system_instructions", "tool.definitions", "prompt.0.content"], malformed

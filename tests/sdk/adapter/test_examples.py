@@ -4,7 +4,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("module", ["base", "credit", "explanation", "messages", "triplet"])
+@pytest.mark.parametrize("module", ["base", "call", "credit", "explanation", "messages", "triplet"])
 def test_the_examples_of_the_documentation_run(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"agentlightning.adapter.{module}"), optionflags=doctest.ELLIPSIS)
     assert result.attempted > 0

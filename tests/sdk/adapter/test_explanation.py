@@ -36,6 +36,8 @@ def test_a_call_that_failed_is_a_conversation_without_an_answer() -> None:
 def test_it_is_said_in_a_line_that_names_the_span_and_the_model() -> None:
     span = a_call(name="ask", sequence_id=4, attributes={"gen_ai.request.model": "small"})
     assert str(agl.Explanation(span, "because")) == "dropped  #4 ask small: because"
+    span.name = "chat small"
+    assert str(agl.Explanation(span, "because")) == "dropped  #4 chat small: because"
 
 
 def test_one_response_that_two_spans_name_is_one_call_in_its_fuller_record() -> None:

@@ -35,9 +35,16 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
+MESSAGE = st.fixed_dictionaries(
+    {}, optional={name: st.lists(PART, max_size=2) | JSON for name in ("role", "parts", "content", "tool_calls")}
+)
 ATTRIBUTES = st.dictionaries(
     st.sampled_from(NAMES),
-    JSON.map(json.dumps) | st.text(max_size=8) | st.integers() | st.floats(allow_nan=False) | st.lists(st.integers()),
+    (st.lists(MESSAGE, max_size=2) | JSON).map(json.dumps)
+    | st.text(max_size=8)
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.lists(st.integers()),
 )
 EVENT = st.builds(
     agl.Event,
@@ -69,7 +76,7 @@ def traces(draw: st.DrawFn) -> list[agl.Span]:
     [agl.TraceToMessages(), agl.TracerTraceToTriplet(), agl.LlmProxyTraceToTriplet()],
     ids=lambda it: type(it).__name__,
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(spans=traces())
 def test_an_adapter_raises_nothing_and_says_what_it_did(
     adapter: agl.LLMCallAdapter[Any], spans: list[agl.Span]
@@ -78,3 +85,13 @@ def test_an_adapter_raises_nothing_and_says_what_it_did(
     assert [explanation.item for explanation in explained if explanation.used] == adapter.adapt(spans)
     assert all(map(str, explained))
     json.dumps([getattr(item, "__dict__", item) for item in adapter.adapt(spans)])
+
+
+@settings(max_examples=100, deadline=None)
+@given(messages=st.lists(MESSAGE, min_size=1, max_size=2))
+def test_messages_of_any_shape_are_messages(messages: list[Any]) -> None:
+    names = ("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.prompt.0.content")
+    span = agl.Span.from_attributes(attributes=dict.fromkeys(names, json.dumps(messages)))
+    span.events = [agl.Event(name="gen_ai.choice", attributes={"message": json.dumps(messages[0])})]
+    assert agl.TraceToMessages().adapt([span])[0]["messages"]
+    assert agl.TracerTraceToTriplet().adapt([span])
