@@ -90,14 +90,14 @@ def _called(attributes: Mapping[str, Any]) -> JSON:
 
 
 def _tool_call(recorded: JSON) -> JSON:
-    kind = recorded.get("type", "function")
+    kind = str(recorded.get("type", "function"))
     text = "arguments" if kind == "function" else "input"
     body = {"name": recorded.get("name", ""), text: recorded.get("arguments", "")}
     return {"id": recorded.get("id", ""), "type": kind, kind: body}
 
 
 def _tool(recorded: JSON) -> JSON:
-    kind = recorded.get("type", "function")
+    kind = str(recorded.get("type", "function"))
     body = {key: value for key, value in recorded.items() if key != "type"}
     if "parameters" in body:
         body["parameters"] = decoded(body["parameters"])

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from agentlightning.adapter.numbered import decoded
 
-_OF_PROVIDER: Final = re.compile(r"llm\.\w+\.(prompt_token_ids|response_token_ids|choices|id)")
+_OF_PROVIDER: Final = re.compile(r"llm\.\w+\.(prompt_token_ids|response_token_ids|choices)")
 
 
 class TokenIds(NamedTuple):
@@ -21,13 +21,14 @@ class TokenIds(NamedTuple):
 
 
 def is_of_provider(name: str) -> bool:
-    """Whether an attribute is of a provider's raw response."""
+    """Whether an attribute is what a provider's raw response answers with."""
     return _OF_PROVIDER.fullmatch(name) is not None
 
 
 def of_provider(attributes: Mapping[str, Any], field: str) -> Any:
     """A field of the provider's raw response, None when it is not recorded."""
-    found = (value for name, value in attributes.items() if is_of_provider(name) and name.endswith(f".{field}"))
+    spelled = re.compile(rf"llm\.\w+\.{field}")
+    found = (value for name, value in attributes.items() if spelled.fullmatch(name))
     return _literal(next(found, None))
 
 

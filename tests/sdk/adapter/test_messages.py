@@ -117,8 +117,10 @@ def test_malformed_attributes_raise_nothing() -> None:
         "gen_ai.prompt.0": "flat",
         "gen_ai.prompt.0.role": "user",
         "gen_ai.prompt.prompt_filter_results": "[]",
+        "gen_ai.prompt.0.tool_calls.0.type": ["no", "name"],
         "gen_ai.completion.x": 1,
         "gen_ai.request.functions.0": 1,
+        "gen_ai.request.functions.1.type.x": "no name",
     }
     assert messages_of(a_span(attributes))[0]["role"] == "user"
 
