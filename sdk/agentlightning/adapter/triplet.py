@@ -52,7 +52,7 @@ class TraceToTripletBase(LLMCallAdapter[Triplet]):
         ...         return None if call.is_answered else "no answer"
         ...
         ...     def triplet(self, call, reward, tree):
-        ...         return Triplet(prompt=call.messages, response=call.answers[0], reward=reward)
+        ...         return Triplet(prompt=call.messages, response=call.answers, reward=reward)
         >>> Answers().adapt([])
         []
     """
