@@ -20,6 +20,7 @@ Decorator = Callable[[Function], "FunctionalLitAgent[Any]"]
 
 _BY_TYPE: Final[dict[str, type[Resource]]] = {"llm": LLM, "prompt_template": PromptTemplate}
 _OF_ROLLOUT: Final = frozenset({"rollout", "rollout_id"})
+_OF_METHODS: Final = ("self", "cls")
 
 
 class FunctionalLitAgent(LitAgent[T]):
@@ -27,7 +28,7 @@ class FunctionalLitAgent(LitAgent[T]):
 
     Its first parameter, or the one named `task`, is given the task; `rollout`, `rollout_id` and `resources` are what
     their names say; `llm` and `prompt_template` are the resource of that name, else the first of that type; any other
-    parameter is the resource of that name.
+    parameter is the resource of that name. Of a method, each instance of the class has such an agent.
 
     Args:
         function: The function, plain or async.
@@ -35,17 +36,30 @@ class FunctionalLitAgent(LitAgent[T]):
 
     Raises:
         AgentError: When the function has parameters that cannot be given.
+
+    Example:
+        >>> agent = FunctionalLitAgent(lambda question, judge=None: len(question))
+        >>> agent("why?")
+        4
     """
 
     def __init__(self, function: Function, *, strip_proxy: bool = True) -> None:
         self._function = function
         self._strip_proxy = strip_proxy
-        parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+        parameters = [p for p in _parameters(function) if p.kind is not Parameter.VAR_KEYWORD]
+        self._is_unbound = bool(parameters) and parameters[0].name in _OF_METHODS
+        parameters = parameters[self._is_unbound :]
         self._task = _task_parameter(function, parameters)
         self._others = [parameter for parameter in parameters if parameter is not self._task]
         _check(function, self._others)
         self.needs_resources = any(parameter.name not in _OF_ROLLOUT for parameter in self._others)
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
+
+    def __get__(self, instance: object, owner: type | None = None) -> "FunctionalLitAgent[T]":
+        """The agent of one instance, where this is a method of its class."""
+        if instance is None or not hasattr(self._function, "__get__"):
+            return self
+        return FunctionalLitAgent(self._function.__get__(instance, owner), strip_proxy=self._strip_proxy)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
@@ -59,9 +73,11 @@ class FunctionalLitAgent(LitAgent[T]):
         """The call, without arguments, that does a rollout.
 
         Raises:
-            AgentError: When the task does not fit.
+            AgentError: When the task does not fit, or this is a method of no instance.
             MissingResourceError: When the function asks for a resource that is not there.
         """
+        if self._is_unbound:
+            raise AgentError(f"{_name(self._function)} is a method: give it of an instance of its class")
         given: dict[str, Any] = {"rollout": rollout, "rollout_id": rollout.rollout_id, "resources": resources}
         arguments = {}
         for parameter in self._others:
@@ -87,7 +103,7 @@ def rollout(function: Function, /) -> FunctionalLitAgent[Any]: ...
 @overload
 def rollout(*, strip_proxy: bool = True) -> Decorator: ...
 def rollout(function: Function | None = None, /, *, strip_proxy: bool = True) -> FunctionalLitAgent[Any] | Decorator:
-    """Make a function an agent; see `FunctionalLitAgent` for what its parameters are given.
+    """Make a function or a method an agent; see `FunctionalLitAgent` for what its parameters are given.
 
     Args:
         function: The function, plain or async.
@@ -95,9 +111,17 @@ def rollout(function: Function | None = None, /, *, strip_proxy: bool = True) ->
 
     Raises:
         AgentError: When the function has parameters that cannot be given.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> @agl.rollout
+        ... def greeter(task: dict, prompt_template: agl.PromptTemplate) -> float:
+        ...     return 1.0 if task["name"] in prompt_template.format(**task) else 0.0
+        >>> greeter({"name": "you"}, agl.PromptTemplate(template="Hi {name}"))
+        1.0
     """
     decorate = functools.partial(FunctionalLitAgent, strip_proxy=strip_proxy)
-    return decorate(function) if function else decorate
+    return decorate if function is None else decorate(function)
 
 
 @overload
@@ -115,12 +139,20 @@ def llm_rollout(
 
     Raises:
         AgentError: When the function has no such parameter, or others that cannot be given.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> @agl.llm_rollout(strip_proxy=False)
+        ... def asks(task: str, llm: agl.LLM) -> None:
+        ...     print(f"asks {llm.model} at {llm.endpoint}: {task}")
+        >>> asks("why?", agl.LLM(endpoint="http://localhost:8000/v1", model="small"))
+        asks small at http://localhost:8000/v1: why?
     """
 
     def decorate(function: Function) -> FunctionalLitAgent[Any]:
         return FunctionalLitAgent(_asking_for("llm", function), strip_proxy=strip_proxy)
 
-    return decorate(function) if function else decorate
+    return decorate if function is None else decorate(function)
 
 
 @overload
@@ -135,26 +167,48 @@ def prompt_rollout(function: Function | None = None, /) -> FunctionalLitAgent[An
 
     Raises:
         AgentError: When the function has no such parameter, or others that cannot be given.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> @agl.prompt_rollout
+        ... def greeter(task: str, prompt_template: agl.PromptTemplate) -> float:
+        ...     return float(task in prompt_template.format(name=task))
+        >>> greeter("you", agl.PromptTemplate(template="Hi {name}"))
+        1.0
     """
 
     def decorate(function: Function) -> FunctionalLitAgent[Any]:
         return FunctionalLitAgent(_asking_for("prompt_template", function))
 
-    return decorate(function) if function else decorate
+    return decorate if function is None else decorate(function)
 
 
 def as_agent(agent: object) -> LitAgent[Any]:
-    """Take what users give for an agent: an agent, or a function.
+    """Take what users give for an agent: an agent, or a function or any other object that is called as one.
 
     Raises:
         AgentError: When it is neither.
+
+    Example:
+        >>> as_agent(lambda task: 1.0).needs_resources
+        False
     """
     if isinstance(agent, LitAgent):
         return agent
-    if inspect.isroutine(agent) or isinstance(agent, functools.partial):
+    if callable(agent) and not isinstance(agent, type):
         return FunctionalLitAgent(agent)
     hint = "; give an instance of it" if isinstance(agent, type) and issubclass(agent, LitAgent) else ""
     raise AgentError(f"an agent is a LitAgent or a function; {agent!r} is neither{hint}")
+
+
+def _parameters(function: Function) -> list[Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:  # a class method below the decorator, or a builtin
+        raise AgentError(
+            f"{_name(function)} cannot be an agent, as its parameters cannot be read: {error}; wrap it in a function "
+            "(of a class method, write @classmethod above the other decorator)"
+        ) from error
 
 
 def _task_parameter(function: Function, parameters: list[Parameter]) -> Parameter | None:
@@ -175,7 +229,7 @@ def _check(function: Function, parameters: list[Parameter]) -> None:
 
 
 def _asking_for(name: str, function: Function) -> Function:
-    if name not in inspect.signature(function).parameters:
+    if name not in {parameter.name for parameter in _parameters(function)}:
         raise AgentError(f"{_name(function)} has no parameter {name!r}; add it, or use @rollout")
     return function
 

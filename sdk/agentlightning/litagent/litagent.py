@@ -3,7 +3,9 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from inspect import Parameter
+from types import MethodType
+from typing import Any, Final, Generic, TypeVar
 
 from agentlightning.errors import AgentError
 from agentlightning.litagent.task import rebuild
@@ -16,13 +18,31 @@ class LitAgent(Generic[T]):
     """An agent. Subclasses override `rollout` or `rollout_async`, or variants of them for training and validation.
 
     Each method is given `(task, resources, rollout)`, or `(task, rollout_id, resources)` where it is declared so, and
-    may be a plain or an `async def` function whatever its name. Those for training are called for rollouts of mode
-    `train`, those for validation for all others, and `rollout` where there is no such method. What they return is the
-    reward, or the rewards by name, or a list of spans, or None where rewards are emitted.
+    may be a plain or an `async def` function whatever its name. One that is decorated with `agl.rollout` is given what
+    its parameters are named after. Those for training are called for rollouts of mode `train`, those for validation
+    for all others, and `rollout` where there is no such method. What they return is the reward, or the rewards by name,
+    or a list of spans, or None where rewards are emitted.
+
+    A method that asks for anything else is refused with an `AgentError` where the class is written.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> class Greeter(agl.LitAgent[str]):
+        ...     def rollout(self, task: str, resources: agl.NamedResources, rollout: agl.Rollout) -> float:
+        ...         greeting = resources["prompt_template"].format(name=task)
+        ...         return 1.0 if task in greeting else 0.0
+        >>> Greeter().rollout("you", {"prompt_template": agl.PromptTemplate(template="Hi {name}")}, None)
+        1.0
     """
 
     needs_resources = True
     """Whether resources are fetched for it."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _METHODS:
+            if inspect.isfunction(method := cls.__dict__.get(name)):
+                _check(MethodType(method, cls))
 
     def rollout(self, task: T, resources: NamedResources, rollout: Rollout) -> Any:
         """Do one task."""
@@ -56,18 +76,13 @@ class LitAgent(Generic[T]):
             MissingResourceError: When the agent asks for a resource that is not there.
         """
         method = self._method_for(rollout)
-        signature = inspect.signature(method)
+        if isinstance(method, LitAgent):  # decorated
+            return method.prepare(rollout, resources)
+        task, *others = _check(method)
         given = {"resources": resources, "rollout": rollout, "rollout_id": rollout.rollout_id}
-        parameters = list(signature.parameters.values())
-        required = {p.name for p in parameters[1:] if p.default is p.empty and p.kind not in _VARIADIC}
-        if not parameters or required - given.keys():
-            raise AgentError(
-                f"{method.__qualname__}{signature} cannot be called: it is given the task, and by name resources and "
-                "rollout, or rollout_id and resources"
-            )
-        names = {p.name for p in parameters} | ({"resources", "rollout"} if _takes_any(parameters) else set())
+        names = {p.name for p in others} | ({"resources", "rollout"} if _takes_any(others) else set())
         arguments = {name: value for name, value in given.items() if name in names}
-        return functools.partial(method, rebuild(rollout.input, method, parameters[0]), **arguments)
+        return functools.partial(method, rebuild(rollout.input, method, task), **arguments)
 
     def _method_for(self, rollout: Rollout) -> Callable[..., Any]:
         kind = "training" if rollout.mode == "train" else "validation"
@@ -82,8 +97,44 @@ class LitAgent(Generic[T]):
         )
 
 
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_METHODS: Final = (
+    "rollout",
+    "rollout_async",
+    "training_rollout",
+    "training_rollout_async",
+    "validation_rollout",
+    "validation_rollout_async",
+)
+_GIVEN: Final = frozenset({"resources", "rollout", "rollout_id"})
+_VARIADIC: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
-def _takes_any(parameters: list[inspect.Parameter]) -> bool:
-    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+def _check(method: Callable[..., Any]) -> list[Parameter]:
+    """The parameters of a bound method, the first of which is given the task and the others what they are named after.
+
+    Raises:
+        AgentError: When there is none for the task, or one that nothing can be given to.
+    """
+    signature = inspect.signature(method)
+    parameters = list(signature.parameters.values())
+    if not parameters:
+        raise _refused(method, signature, "it has no parameter for the task")
+    for parameter in parameters[1:]:
+        if parameter.kind is Parameter.POSITIONAL_ONLY:
+            raise _refused(method, signature, f"{parameter.name!r} is given by name, but is positional-only")
+        optional = parameter.default is not Parameter.empty or parameter.kind in _VARIADIC
+        if parameter.name not in _GIVEN and not optional:
+            raise _refused(method, signature, f"nothing is given to {parameter.name!r}")
+    return parameters
+
+
+def _refused(method: Callable[..., Any], signature: inspect.Signature, reason: str) -> AgentError:
+    return AgentError(
+        f"{method.__qualname__}{signature} cannot be called: {reason}; a method is given the task, and by name "
+        "resources and rollout, or rollout_id and resources; decorate it with @agl.rollout to be given resources by "
+        "their names"
+    )
+
+
+def _takes_any(parameters: list[Parameter]) -> bool:
+    return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)

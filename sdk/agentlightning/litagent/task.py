@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import logging
 from collections.abc import Callable
 from inspect import Parameter
@@ -21,22 +22,22 @@ def rebuild(task: Any, function: Callable[..., Any], parameter: Parameter) -> An
     Raises:
         AgentError: When the task does not fit the annotation.
     """
-    adapter = _adapter(getattr(function, "__func__", function), parameter)
-    if adapter is None:
+    declared = _resolve(parameter.annotation, function)
+    if not _is_rebuilt(declared):
         return task
     try:
-        return adapter.validate_python(task)
+        return _adapter(declared).validate_python(task)
     except ValidationError as error:
         raise AgentError(f"the task is not what {parameter} asks for: {error}") from error
 
 
+def _is_rebuilt(declared: Any) -> bool:
+    return isinstance(declared, type) and (issubclass(declared, BaseModel) or dataclasses.is_dataclass(declared))
+
+
 @functools.cache
-def _adapter(function: Callable[..., Any], parameter: Parameter) -> TypeAdapter[Any] | None:
-    annotation = _resolve(parameter.annotation, function)
-    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    if is_model or (isinstance(annotation, type) and dataclasses.is_dataclass(annotation)):
-        return TypeAdapter(annotation)
-    return None
+def _adapter(declared: type) -> TypeAdapter[Any]:
+    return TypeAdapter(declared)
 
 
 def _resolve(annotation: Any, function: Callable[..., Any]) -> Any:
@@ -44,7 +45,18 @@ def _resolve(annotation: Any, function: Callable[..., Any]) -> Any:
         return annotation
     holder = SimpleNamespace(__annotations__={"task": annotation})
     try:
-        return get_type_hints(holder, getattr(function, "__globals__", {}))["task"]
+        return get_type_hints(holder, _globals(function))["task"]
     except NameError as error:
         _log.debug("the annotation %r of %r is not resolved: %s", annotation, function, error)
         return None
+
+
+def _globals(function: Callable[..., Any]) -> dict[str, Any]:
+    """The names of the module that the parameters were written in, below whatever the function was wrapped in."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    written = inspect.unwrap(getattr(function, "__func__", function))
+    if not hasattr(written, "__globals__"):
+        written = type(written).__call__
+    names: dict[str, Any] = getattr(written, "__globals__", {})
+    return names

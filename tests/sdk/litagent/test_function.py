@@ -1,3 +1,4 @@
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +155,20 @@ def test_an_agent_needs_resources_when_a_parameter_is_given_from_them(agent, nee
     assert rollout(agent).needs_resources is needs
 
 
+def annotated_with_a_name(task: "Room") -> "Room":
+    return task
+
+
+def test_the_task_of_a_wrapped_function_is_rebuilt_with_the_names_of_its_own_module() -> None:
+    decorator_of_another_module = eval("lambda function: lambda *args, **kwargs: function(*args, **kwargs)", {})
+    wrapped = functools.wraps(annotated_with_a_name)(decorator_of_another_module(annotated_with_a_name))
+    assert given(wrapped, task={"seats": 4}) == Room(seats=4)
+
+
+def test_a_task_may_have_a_default() -> None:
+    assert given(lambda task={}: task) == "task"
+
+
 def no_parameters():
     pass
 
@@ -191,6 +206,100 @@ class Agent(LitAgent[str]):
 
 def test_a_method_is_taken_for_a_function() -> None:
     assert given(Agent().method) == "ro-1"
+
+
+class Desk:
+    """Decorated methods of every kind."""
+
+    def __init__(self, clerk: str) -> None:
+        self.clerk = clerk
+
+    @rollout
+    def books(self, question: str, rollout_id: str) -> tuple[str, str, str]:
+        return self.clerk, question, rollout_id
+
+    @rollout()
+    async def books_later(self, task: str) -> tuple[str, str]:
+        return self.clerk, task
+
+    @prompt_rollout
+    def prompts(self, task: str, prompt_template: PromptTemplate) -> tuple[str, PromptTemplate]:
+        return self.clerk, prompt_template
+
+    @llm_rollout(strip_proxy=False)
+    def asks(self, task: str, llm: LLM) -> tuple[str, LLM]:
+        return self.clerk, llm
+
+    @classmethod
+    @rollout
+    def of_the_class(cls, task: str) -> tuple[str, str]:
+        return cls.__name__, task
+
+    @staticmethod
+    @rollout
+    def of_nobody(task: str) -> str:
+        return task
+
+
+def test_a_decorated_method_is_an_agent_of_its_instance() -> None:
+    one, other = Desk("Ann"), Desk("Bob")
+    assert given(one.books) == ("Ann", "task", "ro-1")
+    assert given(other.books) == ("Bob", "task", "ro-1")
+    assert isinstance(one.books, LitAgent)
+
+
+def test_a_decorated_method_is_still_called_as_one() -> None:
+    assert Desk("Ann").books("why?", "ro-2") == ("Ann", "why?", "ro-2")
+
+
+async def test_a_decorated_method_may_be_async() -> None:
+    assert await given(Desk("Ann").books_later) == ("Ann", "task")
+
+
+def test_decorators_for_a_resource_work_on_methods_with_their_settings() -> None:
+    assert given(Desk("Ann").prompts, {"p": PROMPT}) == ("Ann", PROMPT)
+    assert given(Desk("Ann").asks, {"m": PROXY}) == ("Ann", PROXY)
+
+
+def test_a_decorated_method_of_a_class_or_of_nobody_is_an_agent() -> None:
+    assert given(Desk.of_the_class) == ("Desk", "task")
+    assert given(Desk("Ann").of_nobody) == "task"
+
+
+def test_a_method_of_no_instance_is_refused() -> None:
+    with pytest.raises(AgentError, match=r"Desk\.books is a method: give it of an instance"):
+        given(Desk.books)
+
+
+def test_a_decorated_method_that_cannot_be_called_is_refused_where_it_is_written() -> None:
+    with pytest.raises(AgentError, match="has the parameter 'llm', which cannot be given by name"):
+
+        class _:
+            @rollout
+            def method(self, task, llm, /): ...
+
+
+def test_what_cannot_be_inspected_is_refused_where_it_is_written() -> None:
+    with pytest.raises(AgentError, match="write @classmethod above"):
+        rollout(classmethod(lambda cls, task: task))
+
+
+def test_an_object_that_is_called_as_a_function_is_an_agent() -> None:
+    @dataclass
+    class Greeter:
+        greeting: str
+
+        def __call__(self, task: "Room", rollout_id: str) -> "tuple[str, Room, str]":
+            return self.greeting, task, rollout_id
+
+    assert given(Greeter("hi"), task={"seats": 4}) == ("hi", Room(seats=4), "ro-1")
+
+
+def test_a_partial_function_is_an_agent_of_what_is_left_to_give() -> None:
+    def agent(task: "Room", greeting: str, rollout_id: str) -> "tuple[Room, str, str]":
+        return task, greeting, rollout_id
+
+    assert given(functools.partial(agent, greeting="hi"), task={"seats": 4}) == (Room(seats=4), "hi", "ro-1")
 
 
 @pytest.mark.parametrize(("value", "message"), [(42, "42 is neither"), (Agent, "is neither; give an instance of it")])

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from agentlightning.errors import AgentError
-from agentlightning.litagent import LitAgent
+from agentlightning.litagent import LitAgent, rollout
 from agentlightning.types import Attempt, AttemptedRollout, NamedResources, PromptTemplate
 from pydantic import BaseModel
 
@@ -44,21 +44,32 @@ async def test_rollout_serves_every_mode(mode) -> None:
     assert await run(Agent(), a_rollout(mode=mode)) == ("task", RESOURCES, mode)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "rollout",
-        "rollout_async",
-        "training_rollout",
-        "training_rollout_async",
-    ],
-)
-async def test_any_method_may_be_async(name) -> None:
+METHODS = [
+    ("rollout", "train"),
+    ("rollout_async", "train"),
+    ("training_rollout", "train"),
+    ("training_rollout_async", "train"),
+    ("validation_rollout", "val"),
+    ("validation_rollout_async", "val"),
+]
+
+
+@pytest.mark.parametrize(("name", "mode"), METHODS)
+async def test_any_method_may_be_async(name, mode) -> None:
     async def method(self, task, resources, rollout):
         return task
 
     agent = type("Agent", (LitAgent,), {name: method})()
-    assert await run(agent, a_rollout(mode="train")) == "task"
+    assert await run(agent, a_rollout(mode=mode)) == "task"
+
+
+@pytest.mark.parametrize(("name", "mode"), METHODS)
+async def test_any_method_may_be_plain(name, mode) -> None:
+    def method(self, task, resources, rollout):
+        return task
+
+    agent = type("Agent", (LitAgent,), {name: method})()
+    assert await run(agent, a_rollout(mode=mode)) == "task"
 
 
 async def test_a_method_for_one_mode_leaves_the_other_modes_to_rollout() -> None:
@@ -91,6 +102,25 @@ async def test_the_older_signature_is_given_the_rollout_id() -> None:
     assert await run(Agent(), a_rollout(mode="train")) == ("task", "ro-1", RESOURCES)
 
 
+async def test_the_older_signature_is_recognised_when_it_is_async() -> None:
+    class Agent(LitAgent[Any]):
+        async def training_rollout_async(self, task, rollout_id, resources):
+            return task, rollout_id, resources
+
+    assert await run(Agent(), a_rollout(mode="train")) == ("task", "ro-1", RESOURCES)
+
+
+async def test_a_decorated_method_is_given_what_its_parameters_are_named_after() -> None:
+    class Agent(LitAgent[str]):
+        greeting = "hi"
+
+        @rollout
+        def rollout(self, question, prompt_template):
+            return self.greeting, question, prompt_template.template
+
+    assert await run(Agent(), a_rollout()) == ("hi", "task", "{x}")
+
+
 async def test_a_method_that_takes_anything_is_given_resources_and_rollout() -> None:
     class Agent(LitAgent[Any]):
         def rollout(self, task, **given):
@@ -119,13 +149,39 @@ def test_an_agent_without_a_method_for_the_mode_is_refused_with_the_methods_it_c
         Agent().prepare(a_rollout(mode="val"), {})
 
 
-def test_a_parameter_that_cannot_be_given_is_refused_with_what_can() -> None:
-    class Agent(LitAgent[str]):
-        def rollout(self, task, prompt):
-            return 1
+def nothing_for_prompt(self, task, prompt):
+    pass
 
-    with pytest.raises(AgentError, match=r"rollout\(task, prompt\) cannot be called.*resources and rollout"):
-        Agent().prepare(a_rollout(), {})
+
+def positional_only(self, task, resources, rollout, /):
+    pass
+
+
+def no_task(self):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            nothing_for_prompt,
+            r"nothing_for_prompt\(task, prompt\) cannot be called: nothing is given to 'prompt'; .*@agl",
+        ),
+        (positional_only, r"'resources' is given by name, but is positional-only"),
+        (no_task, r"no_task\(\) cannot be called: it has no parameter for the task"),
+    ],
+)
+def test_a_method_that_cannot_be_called_is_refused_where_the_class_is_written(method, message) -> None:
+    with pytest.raises(AgentError, match=message):
+        type("Agent", (LitAgent,), {"training_rollout_async": method})
+
+
+def test_a_function_put_in_place_of_a_method_is_refused_when_it_is_called() -> None:
+    agent = LitAgent()
+    agent.rollout = lambda task, prompt: 1
+    with pytest.raises(AgentError, match="nothing is given to 'prompt'"):
+        agent.prepare(a_rollout(), {})
 
 
 @dataclass
