@@ -75,7 +75,9 @@ async def in_thread(call: Callable[[], Any]) -> Any:
 async def _run(call: Callable[[], Any]) -> Any:
     try:
         result = await (call() if inspect.iscoroutinefunction(call) else _run_in_thread(call))
-        return await result if inspect.isawaitable(result) else result
+        while inspect.isawaitable(result):
+            result = await result
+        return result
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task and task.cancelling():

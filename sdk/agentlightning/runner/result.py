@@ -24,15 +24,29 @@ def record_result(result: Any, attempt: AttemptTrace) -> None:
             pass
         case list() | tuple():
             _record_spans(result, attempt)
-        case Mapping() if all(isinstance(value, SupportsFloat) for value in result.values()):
-            emit_reward(result)
-        case _ if isinstance(result, SupportsFloat):
-            emit_reward(result)
+        case Span() | ReadableSpan():
+            _record_spans([result], attempt)
+        case Mapping():
+            emit_reward({name: _number(value, result) for name, value in result.items()})
         case _:
-            raise AgentError(
-                f"the agent returned {_shown(result)}; it may return a number, numbers by name, a list of spans, or "
-                "None when it emits its rewards"
-            )
+            emit_reward(_number(result, result))
+
+
+def _number(value: Any, result: Any) -> float:
+    """The number that a value is, numpy's included; a text is none, nor is an array of several."""
+    try:
+        if isinstance(value, SupportsFloat) and not isinstance(value, str | bytes):
+            return float(value)
+    except Exception as error:
+        raise _refused(result) from error
+    raise _refused(result)
+
+
+def _refused(result: Any) -> AgentError:
+    return AgentError(
+        f"the agent returned {_shown(result)}; it may return a number, numbers by name, a list of spans, or None when "
+        "it emits its rewards"
+    )
 
 
 def _record_spans(spans: Sequence[Any], attempt: AttemptTrace) -> None:

@@ -37,6 +37,13 @@ async def test_what_a_function_returns_is_awaited() -> None:
     assert await run(lambda: asyncio.sleep(0, "done")) == "done"
 
 
+async def test_what_is_awaited_may_be_awaitable_again() -> None:
+    async def agent() -> Any:
+        return asyncio.sleep(0, asyncio.sleep(0, "done"))
+
+    assert await run(agent) == "done"
+
+
 @pytest.mark.parametrize("error", [ValueError, StopIteration, SystemExit, TimeoutError])
 async def test_what_a_function_raises_is_raised(error) -> None:
     def agent() -> None:
