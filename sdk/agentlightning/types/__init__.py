@@ -1,11 +1,11 @@
 """The models that the SDK's users exchange with the store. Nothing here talks to anything."""
 
 from agentlightning.types.dataset import UNSET, Dataset, PaginatedResult, Unset, tasks_of
+from agentlightning.types.prompt_template import PromptTemplate
 from agentlightning.types.resources import (
     LLM,
     CustomResource,
     NamedResources,
-    PromptTemplate,
     ProxyLLM,
     Resource,
     ResourcesUpdate,

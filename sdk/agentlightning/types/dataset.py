@@ -8,14 +8,27 @@ T = TypeVar("T")
 
 
 class Dataset(Protocol[T_co]):
-    """Anything with a length and items by number: a list will do."""
+    """Anything with a length and items by number: a list will do.
+
+    Example:
+        >>> dataset: Dataset[dict] = [{"question": "why?"}, {"question": "how?"}]
+        >>> len(dataset)
+        2
+    """
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> T_co: ...
 
 
 def tasks_of(dataset: Dataset[T] | None, most: int | None = None) -> list[T]:
-    """The items of a dataset, or the first `most` of them; none of no dataset."""
+    """The items of a dataset, or the first `most` of them; none of no dataset.
+
+    Example:
+        >>> tasks_of(range(10), 3)
+        [0, 1, 2]
+        >>> tasks_of(None)
+        []
+    """
     return [] if dataset is None else [dataset[index] for index in range(len(dataset))[:most]]
 
 
@@ -28,6 +41,11 @@ class PaginatedResult(Sequence[T]):
         offset: The offset asked for.
         total: How many match in all.
         revision: The store's revision when a list of rollouts was read: where a watch may begin. 0 of other lists.
+
+    Example:
+        >>> page = PaginatedResult(["a", "b"], limit=2, offset=0, total=5)
+        >>> list(page), len(page), page.total
+        (['a', 'b'], 2, 5)
     """
 
     def __init__(self, items: Sequence[T], *, limit: int, offset: int, total: int, revision: int = 0) -> None:

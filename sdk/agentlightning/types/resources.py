@@ -1,88 +1,22 @@
 """What is tuned, as the SDK's users see it: prompt templates, LLM endpoints, and custom JSON, in named bundles."""
 
 import re
-import string
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from agentlightning.errors import PromptTemplateError
-
-_SUFFIX_OF_ENGINE = {"f-string": ".txt", "jinja": ".jinja", "poml": ".poml"}
-_JINJA_NAME = re.compile(r"{{-?\s*(\w+)")
-
-
-class PromptTemplate(BaseModel):
-    """An instruction with placeholders."""
-
-    resource_type: Literal["prompt_template"] = "prompt_template"
-    template: str
-    engine: Literal["jinja", "f-string", "poml"] = "f-string"
-    """How placeholders are written: `{name}` or `{{ name }}`. POML is stored but rendered by the agent."""
-
-    @property
-    def placeholders(self) -> frozenset[str]:
-        """The names to be filled in.
-
-        Raises:
-            PromptTemplateError: When the template is not well-formed.
-        """
-        if self.engine == "f-string":
-            return frozenset(_field_names(self.template))
-        return frozenset(_JINJA_NAME.findall(self.template))
-
-    def format(self, **values: object) -> str:
-        """Fill in the placeholders.
-
-        Raises:
-            PromptTemplateError: When a placeholder has no value (both are named), or the template is not well-formed.
-        """
-        match self.engine:
-            case "f-string":
-                missing = sorted(self.placeholders - values.keys())
-                if missing:
-                    raise PromptTemplateError(
-                        f"the template asks for {_quoted(missing)}, but only {_quoted(sorted(values)) or 'nothing'} "
-                        "is given; write {{ and }} for braces that are not placeholders"
-                    )
-                return self.template.format(**values)
-            case "jinja":
-                return _render_jinja(self.template, values)
-            case engine:
-                raise PromptTemplateError(f"engine {engine!r} is rendered by the agent: use .template")
-
-    def save(self, path: str | Path) -> Path:
-        """Write the template to a file as it is, with the suffix of its engine added where there is none.
-
-        Returns:
-            The file.
-        """
-        path = Path(path)
-        path = path if path.suffix else path.with_suffix(_SUFFIX_OF_ENGINE[self.engine])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.template, encoding="utf-8")
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> "PromptTemplate":
-        """Read a template from a file; its suffix (`.txt`, `.jinja`, `.poml`) tells the engine.
-
-        Raises:
-            PromptTemplateError: When the file cannot be read.
-        """
-        engines: dict[str, Literal["jinja", "f-string", "poml"]] = {".jinja": "jinja", ".j2": "jinja", ".poml": "poml"}
-        try:
-            return cls(
-                template=Path(path).read_text(encoding="utf-8"), engine=engines.get(Path(path).suffix, "f-string")
-            )
-        except OSError as error:
-            raise PromptTemplateError(f"cannot read the prompt template {str(path)!r}: {error.strerror}") from error
+from agentlightning.types.prompt_template import PromptTemplate
+from agentlightning.types.rollout import AttemptedRollout
 
 
 class LLM(BaseModel):
-    """A model served by an OpenAI-compatible API."""
+    """A model served by an OpenAI-compatible API.
+
+    Example:
+        >>> llm = LLM(endpoint="http://localhost:8000/v1", model="small", sampling_parameters={"temperature": 0})
+        >>> llm.get_base_url("ro-1", "at-1")
+        'http://localhost:8000/v1'
+    """
 
     resource_type: Literal["llm"] = "llm"
     endpoint: str
@@ -97,7 +31,15 @@ class LLM(BaseModel):
 
 
 class ProxyLLM(LLM):
-    """A model behind a proxy that wants the rollout and the attempt in its path."""
+    """A model behind a proxy that wants the rollout and the attempt in its path.
+
+    Example:
+        >>> llm = ProxyLLM(endpoint="http://localhost:9000/v1", model="small")
+        >>> llm.get_base_url("ro-1", "at-1")
+        'http://localhost:9000/rollout/ro-1/attempt/at-1/v1'
+        >>> llm.get_base_url()
+        'http://localhost:9000/v1'
+    """
 
     resource_type: Literal["proxy_llm"] = "proxy_llm"  # type: ignore[assignment]
 
@@ -114,8 +56,8 @@ class ProxyLLM(LLM):
         base, version = re.fullmatch(r"(.*?)(/v1)?/*", self.endpoint).groups()  # type: ignore[union-attr]
         return f"{base}/rollout/{rollout_id}/attempt/{attempt_id}{version or ''}"
 
-    def with_attempted_rollout(self, rollout: Any) -> LLM:
-        """The plain model for one attempted rollout."""
+    def with_attempted_rollout(self, rollout: AttemptedRollout) -> LLM:
+        """The plain model for one attempted rollout; agents that ask for `llm` are given that."""
         return LLM(
             endpoint=self.get_base_url(rollout.rollout_id, rollout.attempt.attempt_id),
             model=self.model,
@@ -125,7 +67,12 @@ class ProxyLLM(LLM):
 
 
 class CustomResource(BaseModel):
-    """Anything else that is tuned, as JSON."""
+    """Anything else that is tuned, as JSON.
+
+    Example:
+        >>> CustomResource(value={"temperature": 0.5}).value["temperature"]
+        0.5
+    """
 
     resource_type: Literal["custom"] = "custom"
     value: Any
@@ -138,7 +85,16 @@ NamedResources = dict[str, ResourceUnion]
 
 
 class ResourcesUpdate(BaseModel):
-    """One version of a named bundle. An (id, version) never changes."""
+    """One version of a named bundle. An (id, version) never changes.
+
+    Example:
+        >>> resources = {"prompt_template": PromptTemplate(template="Hi {name}")}
+        >>> update = ResourcesUpdate(
+        ...     resources_id="rs-1", version=1, create_time=0, update_time=0, resources=resources
+        ... )
+        >>> update.resources["prompt_template"].template
+        'Hi {name}'
+    """
 
     resources_id: str
     version: int
@@ -154,7 +110,14 @@ class ResourcesUpdate(BaseModel):
 
 
 def as_resource(value: object) -> Resource:
-    """Take what users write for a resource: a resource, a plain string (an f-string template), or JSON-able data."""
+    """Take what users write for a resource: a resource, a plain string (an f-string template), or JSON-able data.
+
+    Example:
+        >>> as_resource("Hi {name}")
+        PromptTemplate(resource_type='prompt_template', template='Hi {name}', engine='f-string')
+        >>> as_resource([0.1, 0.2]).value
+        [0.1, 0.2]
+    """
     match value:
         case PromptTemplate() | LLM() | CustomResource():
             return value
@@ -162,36 +125,3 @@ def as_resource(value: object) -> Resource:
             return PromptTemplate(template=value)
         case _:
             return CustomResource(value=value)
-
-
-def _field_names(template: str) -> list[str]:
-    try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        raise PromptTemplateError(
-            f"the template is not well-formed: {error}; write {{{{ and }}}} for braces"
-        ) from error
-    unnamed = [name for name in fields if not name or name[0].isdigit()]
-    if unnamed:
-        raise PromptTemplateError(
-            "the template has a placeholder without a name: write {name}, or {{ and }} for braces"
-        )
-    return [re.split(r"[.\[]", name)[0] for name in fields]
-
-
-def _render_jinja(template: str, values: Mapping[str, object]) -> str:
-    try:
-        from jinja2 import StrictUndefined, TemplateError
-        from jinja2.sandbox import SandboxedEnvironment
-    except ImportError as error:
-        raise PromptTemplateError("engine 'jinja' needs jinja2: pip install 'agl-protocol[jinja]'") from error
-    try:
-        return str(SandboxedEnvironment(undefined=StrictUndefined).from_string(template).render(values))
-    except TemplateError as error:
-        raise PromptTemplateError(
-            f"the template cannot be rendered: {error}; given: {_quoted(sorted(values))}"
-        ) from error
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names)
