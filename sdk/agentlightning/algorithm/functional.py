@@ -3,13 +3,18 @@
 import inspect
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar
+from inspect import Parameter
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from agentlightning.algorithm.base import Algorithm
+from agentlightning.errors import AlgorithmError
 from agentlightning.types import Dataset
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_GIVEN: Final = ("store", "adapter", "initial_resources", "train_dataset", "val_dataset")
+_VARIADIC: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 class FunctionalAlgorithm(Algorithm, Generic[P, R]):
@@ -17,12 +22,24 @@ class FunctionalAlgorithm(Algorithm, Generic[P, R]):
 
     Args:
         function: It may have any of the parameters `store`, `adapter`, `initial_resources`, `train_dataset` and
-            `val_dataset`; each is given by its name.
+            `val_dataset`; each is given by its name. Others need a default.
+
+    Raises:
+        AlgorithmError: When the function has a parameter that nothing can be given to.
+
+    Example:
+        >>> counting = FunctionalAlgorithm(lambda train_dataset, rounds=2: len(train_dataset) * rounds)
+        >>> counting.run(["a", "b", "c"])
+        6
     """
 
     def __init__(self, function: Callable[P, R]) -> None:
         self._function = function
-        update_wrapper(self, function)
+        update_wrapper(self, function, updated=())
+        self.__name__ = _name(function)
+        self._parameters = inspect.signature(function).parameters
+        for parameter in self._parameters.values():
+            _check(self.__name__, parameter)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
@@ -39,12 +56,12 @@ class FunctionalAlgorithm(Algorithm, Generic[P, R]):
             TypeError: When a dataset is given that the function has no parameter for.
             AlgorithmError: When the function asks for a store or an adapter and there is none.
         """
-        wanted = inspect.signature(self._function).parameters
+        wanted = self._parameters
         datasets = {"train_dataset": train_dataset, "val_dataset": val_dataset}
         for name, dataset in datasets.items():
             if dataset is not None and name not in wanted:
                 raise TypeError(
-                    f"{name} is given, but the algorithm {self._function.__name__!r} has no such parameter: "
+                    f"{name} is given, but the algorithm {self.__name__!r} has no such parameter: "
                     f"add it, or leave {name} out"
                 )
         getters = {
@@ -60,10 +77,40 @@ class FunctionalAlgorithm(Algorithm, Generic[P, R]):
 def algo(function: Callable[P, R]) -> FunctionalAlgorithm[P, R]:
     """Make an algorithm out of a function; see `FunctionalAlgorithm`.
 
-    Example:
-        @algo
-        async def best_of(store, initial_resources, val_dataset): ...
+    Raises:
+        AlgorithmError: When the function has a parameter that nothing can be given to.
 
-        Trainer(algorithm=best_of).fit(agent, val_dataset=tasks)
+    Example:
+        >>> import agentlightning as agl
+        >>> @agl.algo
+        ... async def try_all(store, val_dataset):
+        ...     for prompt in ("Be brief. {question}", "Think first. {question}"):
+        ...         resources = await store.add_resources({"prompt_template": prompt})
+        ...         for task in val_dataset:
+        ...             await store.enqueue_rollout(task, "val", resources.resources_id)
+        >>> trainer = agl.Trainer(algorithm=try_all)
     """
     return FunctionalAlgorithm(function)
+
+
+def _check(name: str, parameter: Parameter) -> None:
+    if parameter.kind in _VARIADIC:
+        return
+    if parameter.kind is Parameter.POSITIONAL_ONLY:
+        raise AlgorithmError(
+            f"the algorithm {name!r} has the positional-only parameter {parameter.name!r}; it is given by name"
+        )
+    if parameter.name in _GIVEN or parameter.default is not Parameter.empty:
+        return
+    way_out = (
+        "there is no LLM proxy: give the agent an LLM among the resources"
+        if parameter.name == "llm_proxy"
+        else f"it may ask for {', '.join(_GIVEN)}; give others a default, or bind them with functools.partial"
+    )
+    raise AlgorithmError(f"the algorithm {name!r} asks for {parameter.name!r}, which it cannot be given; {way_out}")
+
+
+def _name(function: Callable[..., Any]) -> str:
+    while not hasattr(function, "__name__") and hasattr(function, "func"):  # a partial function
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))

@@ -1,3 +1,5 @@
+import functools
+
 import agentlightning as agl
 import pytest
 from agentlightning.algorithm import algo
@@ -45,10 +47,39 @@ def test_a_function_that_asks_for_a_store_cannot_run_without_one() -> None:
 
 def test_calling_it_calls_the_function_as_it_was_written() -> None:
     @algo
-    def add(one: int, other: int) -> int:
-        return one + other
+    def join(train_dataset: str, val_dataset: str, between: str = "-") -> str:
+        return train_dataset + between + val_dataset
 
-    assert add(1, other=2) == 3
+    assert join("a", val_dataset="b", between="+") == "a+b"
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda store, prompts: None, "asks for 'prompts', which it cannot be given; it may ask for store, adapter,"),
+        (lambda *, llm_proxy: None, "asks for 'llm_proxy', .*; there is no LLM proxy: give the agent an LLM among"),
+        (lambda store, /: None, "positional-only parameter 'store'"),
+    ],
+)
+def test_a_function_that_cannot_be_called_is_refused_where_it_is_written(function, message: str) -> None:
+    with pytest.raises(agl.AlgorithmError, match=message):
+        algo(function)
+
+
+def test_a_parameter_with_a_default_keeps_it() -> None:
+    assert algo(lambda train_dataset, llm_proxy=None, *args, **kwargs: (llm_proxy, args, kwargs)).run([1]) == (
+        None,
+        (),
+        {},
+    )
+
+
+def test_a_partial_function_has_the_name_of_the_function() -> None:
+    async def search(store, prompts) -> None: ...
+
+    algorithm = algo(functools.partial(search, prompts=["a"]))
+    assert algorithm.__name__ == "search"
+    assert algorithm.is_async()
 
 
 def test_it_is_as_async_as_the_function_and_has_its_name_and_docstring() -> None:
