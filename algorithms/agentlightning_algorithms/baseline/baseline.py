@@ -29,6 +29,13 @@ class Baseline(Algorithm):
 
     Raises:
         ValueError: When one of them is less than 1.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> algorithm = agl.Baseline(n_epochs=2)
+        >>> algorithm.estimate(train_size=10, val_size=5).rollouts
+        30
+        >>> trainer = agl.Trainer(algorithm=algorithm, initial_resources={"prompt_template": "{question}"})
     """
 
     def __init__(self, *, n_epochs: int = 1, max_queue_length: int | None = None) -> None:

@@ -21,6 +21,10 @@ class Estimate:
     Attributes:
         rollouts: How many tasks will be done.
         optimizer_calls: How many times the algorithm itself asks a language model.
+
+    Example:
+        >>> Estimate(rollouts=40)
+        Estimate(rollouts=40, optimizer_calls=0)
     """
 
     rollouts: int
@@ -32,6 +36,16 @@ class Algorithm(ABC):
 
     Attributes:
         progress: Called with the phase, the rollouts done and the rollouts expected in all. None: nobody asks.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> class Shortest(agl.Algorithm):
+        ...     async def run(self, train_dataset=None, val_dataset=None):
+        ...         resources = await self.get_store().add_resources(self.get_initial_resources() or {})
+        ...         for task in train_dataset or []:
+        ...             await self.get_store().enqueue_rollout(task, "train", resources.resources_id)
+        >>> Shortest().is_async()
+        True
     """
 
     progress: Callable[[str, int, int], None] | None = None

@@ -38,6 +38,11 @@ class Evaluation:
         rollout: Its rollout, with the latest attempt if there was one.
         reward: The final reward. None: the agent gave none.
         failure: Why the rollout did not succeed. None: it did.
+
+    Example:
+        >>> rollout = Rollout(rollout_id="ro-1", input="why?", start_time=0, status="failed")
+        >>> Evaluation("why?", rollout, reward=0.5, failure=Failure(kind="timeout")).score
+        0.0
     """
 
     task: Any
@@ -84,6 +89,11 @@ async def evaluate(
 
     Returns:
         One evaluation for each task, in the order of the tasks.
+
+    Example:
+        >>> async def score(store: LightningStore, prompt: str, tasks: list[str]) -> float:
+        ...     resources = await store.add_resources({"prompt_template": prompt})
+        ...     return mean_reward(await evaluate(store, resources, tasks, mode="val", timeout_seconds=600))
     """
     requests = [
         EnqueueRolloutRequest(
@@ -109,6 +119,11 @@ def mean_reward(evaluations: Sequence[Evaluation]) -> float:
 
     Raises:
         AlgorithmError: When no rollout that succeeded has a reward, or when nothing at all has a score.
+
+    Example:
+        >>> rollout = Rollout(rollout_id="ro-1", input="why?", start_time=0, status="succeeded")
+        >>> mean_reward([Evaluation("why?", rollout, reward, failure=None) for reward in (0.5, 1.0)])
+        0.75
     """
     succeeded = [evaluation for evaluation in evaluations if evaluation.failure is None]
     if succeeded and all(evaluation.reward is None for evaluation in succeeded):

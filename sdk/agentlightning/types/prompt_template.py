@@ -27,8 +27,7 @@ class PromptTemplate(BaseModel):
         >>> prompt.format(attendees=4)
         Traceback (most recent call last):
         ...
-        agentlightning.errors.PromptTemplateError: the template asks for 'time', but only 'attendees' is given; write \
-{{ and }} for braces that are not placeholders
+        agentlightning.errors.PromptTemplateError: the template asks for 'time', but only 'attendees' is given; ...
     """
 
     resource_type: Literal["prompt_template"] = "prompt_template"
