@@ -71,13 +71,14 @@ class Baseline(Algorithm):
         _log.info("Finished %d rollouts: %s", self._done, self.summary())
 
     def summary(self) -> dict[str, Any]:
-        """For each dataset, how many rollouts ended in which status and the mean score of those that have one."""
+        """For each dataset with tasks, how many rollouts ended in which status and the mean score, if any has one."""
         return {
             mode: {
                 "statuses": dict(Counter(evaluation.rollout.status for evaluation in evaluations)),
                 "mean_reward": _mean(evaluations),
             }
             for mode, evaluations in self._evaluations.items()
+            if evaluations
         }
 
     async def _go_through(

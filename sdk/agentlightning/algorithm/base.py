@@ -49,6 +49,8 @@ class Algorithm(ABC):
     """
 
     progress: Callable[[str, int, int], None] | None = None
+    needs_tasks = True
+    """Whether there is nothing to do without a dataset."""
     _store: LightningStore | None = None
     _adapter: "TraceAdapter[Any] | None" = None
     _initial_resources: NamedResources | None = None

@@ -13,7 +13,8 @@ from agentlightning.types import Dataset
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_GIVEN: Final = ("store", "adapter", "initial_resources", "train_dataset", "val_dataset")
+_DATASETS: Final = ("train_dataset", "val_dataset")
+_GIVEN: Final = ("store", "adapter", "initial_resources", *_DATASETS)
 _VARIADIC: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
@@ -40,6 +41,7 @@ class FunctionalAlgorithm(Algorithm, Generic[P, R]):
         self._parameters = inspect.signature(function).parameters
         for parameter in self._parameters.values():
             _check(self.__name__, parameter)
+        self.needs_tasks = not self._parameters.keys().isdisjoint(_DATASETS)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""

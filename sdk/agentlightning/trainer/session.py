@@ -90,7 +90,7 @@ class Session:
 
     def run(self) -> TrainResult:
         """Start what is needed, train, and take everything down again."""
-        if not any(len(tasks) for tasks in (self.train, self.val) if tasks is not None):
+        if self.algorithm.needs_tasks and not (_length(self.train) or _length(self.val)):
             raise AlgorithmError("there is nothing to train on: give fit() a train_dataset or a val_dataset")
         with _store(self.store, self.folder) as (address, embedded):
             queue = self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
@@ -146,8 +146,9 @@ class Session:
 
     async def _check(self, store: LightningStoreClient, resources: ResourcesUpdate | None) -> int:
         """Run one rollout and show its trace, so that a broken agent costs one call; say how many models it called."""
-        task = next(tasks[0] for tasks in (self.train, self.val) if tasks is not None and len(tasks))
-        [evaluation] = await evaluate(store, resources, [task], mode="train", labels={"phase": "check"})
+        if not (tasks := tasks_of(self.train, 1) or tasks_of(self.val, 1)):
+            return 0  # The algorithm has tasks of its own.
+        [evaluation] = await evaluate(store, resources, tasks, mode="train", labels={"phase": "check"})
         spans = await store.query_spans(evaluation.rollout.rollout_id, "latest")
         for line in report.trace_lines(evaluation, spans):
             print(f"check: {line}")

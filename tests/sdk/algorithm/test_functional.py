@@ -86,3 +86,8 @@ def test_it_is_as_async_as_the_function_and_has_its_name_and_docstring() -> None
     assert all_of_it.is_async()
     assert not only_validation.is_async()
     assert (all_of_it.__name__, all_of_it.__doc__) == ("all_of_it", "Answers what it was given.")
+
+
+def test_it_needs_tasks_when_it_asks_for_a_dataset() -> None:
+    assert only_validation.needs_tasks
+    assert not algo(lambda store: None).needs_tasks
