@@ -71,4 +71,5 @@ def test_the_algorithm_runs_under_the_trainer(block, run_script) -> None:
     script = run_script("\n".join([IMPORTS, block("The agent"), block("The algorithm"), FIT]))
     assert script.returncode == 0, script.stdout + script.stderr
     assert "[Algo] Best prompt found: 'Be brief: {any_question}' with reward 0." in script.stdout
+    assert re.search(r"^1 rollouts, \d+ s$", script.stdout, re.MULTILINE)
     assert re.search(r"run run-[0-9a-f]{12}: find_best_prompt, succeeded", script.stdout)

@@ -178,6 +178,7 @@ class Session:
             await outcome
 
     async def _conclude(self, store: LightningStoreClient, run: Run, initial: ResourcesUpdate | None) -> TrainResult:
+        spent = await _spent(store)
         found = self.algorithm.get_best_resources()
         best = initial if found is None or initial is None else await self._written(store, run.run_id, found, initial)
         scores = await self._test_scores(store, initial, best)
@@ -188,7 +189,7 @@ class Session:
         summary |= {
             "validation": _validation(summary),
             "test": scores,
-            "rollouts": summary.get("rollouts", _length(self.train) + _length(self.val)),
+            "rollouts": summary.get("rollouts", spent),
             "test_rollouts": 0 if scores is None else 2 * _length(self.test),
             "seconds": time.monotonic() - self._began,
             "initial_prompt": None if first is None else first[1].template,
@@ -229,6 +230,13 @@ class Session:
         after: list[Evaluation] = await evaluate(store, best, tasks, mode="test", on_done=on_done)
         self._progress.end()
         return {"baseline": mean_reward(baseline), "best": mean_reward(after)}
+
+
+async def _spent(store: LightningStoreClient) -> int:
+    """How many rollouts the run has made, the one that was shown beforehand not counted."""
+    made = await store.query_rollouts(limit=1)
+    shown = await store.query_rollouts(labels={"phase": "check"}, limit=1)
+    return made.total - shown.total
 
 
 async def _give_back(store: LightningStoreClient, number: int, code: int) -> None:
