@@ -45,6 +45,7 @@ async def test_the_agent_calls_its_tool_and_chooses(block, run, store, prompt: s
 ROOM_SELECTOR = """
 import openai
 
+client = openai.OpenAI()
 RoomSelectionTask = dict
 
 def prompt_template_baseline():
@@ -54,7 +55,6 @@ def room_selection_grader(client, final_message, expected_choice):
     return float(final_message == expected_choice)
 """
 AGENT_LOGIC = """
-    client = openai.OpenAI()
     messages = [{"role": "user", "content": prompt_template.format(**task)}]
     response = client.chat.completions.create(model="gpt-5-mini", messages=messages)
     final_message = response.choices[0].message.content

@@ -130,7 +130,7 @@ def _check(method: Callable[..., Any]) -> list[Parameter]:
 
 def _refused(method: Callable[..., Any], signature: inspect.Signature, reason: str) -> AgentError:
     return AgentError(
-        f"{method.__qualname__}{signature} cannot be called: {reason}; a method is given the task, and by name "
+        f"{getattr(method, '__qualname__', method)}{signature} cannot be called: {reason}; a method is given the task, and by name "
         "resources and rollout, or rollout_id and resources; decorate it with @agl.rollout to be given resources by "
         "their names"
     )
