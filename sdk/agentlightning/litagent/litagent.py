@@ -129,10 +129,10 @@ def _check(method: Callable[..., Any]) -> list[Parameter]:
 
 
 def _refused(method: Callable[..., Any], signature: inspect.Signature, reason: str) -> AgentError:
+    name = getattr(method, "__qualname__", method)
     return AgentError(
-        f"{getattr(method, '__qualname__', method)}{signature} cannot be called: {reason}; a method is given the task, and by name "
-        "resources and rollout, or rollout_id and resources; decorate it with @agl.rollout to be given resources by "
-        "their names"
+        f"{name}{signature} cannot be called: {reason}; a method is given the task, and by name resources and rollout, "
+        "or rollout_id and resources; decorate it with @agl.rollout to be given resources by their names"
     )
 
 
