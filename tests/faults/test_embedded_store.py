@@ -1,5 +1,6 @@
 """The store of a folder: one server for all of its clients, there as long as one of them is, and not longer."""
 
+import fcntl
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from agentlightning import LightningStoreClient
+from agentlightning.errors import StoreUnavailableError
 from agentlightning.store.embedded import EmbeddedStore, address_of
 
 CLIENT = """
@@ -171,3 +173,11 @@ def test_a_store_that_cannot_start_says_what_its_server_said(folder: Path, start
     greeting = start_client().greeting
     assert greeting.startswith("refused:")
     assert "unable to open database file" in greeting
+
+
+def test_a_store_that_does_not_start_is_nobodys_any_more(folder: Path) -> None:
+    (folder / "store.db").mkdir(parents=True)
+    with pytest.raises(StoreUnavailableError, match="the embedded store did not start"):
+        EmbeddedStore(folder).start()
+    with (folder / "clients.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -60,7 +60,11 @@ class EmbeddedStore:
             # Waits for a server that is just going: it holds this lock until its process has ended.
             self._clients = (self.folder / "clients.lock").open("ab")
             fcntl.flock(self._clients, fcntl.LOCK_SH)
-            self.address = address_of(self.database) or self._spawn_where_it_was()
+            try:
+                self.address = address_of(self.database) or self._spawn_where_it_was()
+            except BaseException:
+                self.stop()
+                raise
         return self.address
 
     def keep_running(self) -> None:
