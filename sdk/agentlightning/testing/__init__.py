@@ -4,7 +4,7 @@ Knows no test framework; `agentlightning.testing.fixtures` has the same for pyte
 """
 
 from agentlightning.testing.clock import FakeClock
-from agentlightning.testing.openai_server import ChatReply, ChatRequest, OpenAIServer
+from agentlightning.testing.openai_server import ChatReply, ChatRequest, Fault, OpenAIServer
 from agentlightning.testing.store import TemporaryStore
 
-__all__ = ["ChatReply", "ChatRequest", "FakeClock", "OpenAIServer", "TemporaryStore"]
+__all__ = ["ChatReply", "ChatRequest", "FakeClock", "Fault", "OpenAIServer", "TemporaryStore"]

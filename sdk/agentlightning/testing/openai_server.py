@@ -1,86 +1,90 @@
-"""A real HTTP server on loopback that speaks OpenAI's chat completions API and answers with a function of the caller's.
+"""A real HTTP server on loopback that speaks OpenAI's APIs, answers with a function of the caller's, and fails as told.
 
-Knows nothing of agents, prompts or training.
+Knows nothing of agents, prompts or training, and leaves to `openai_replies` how an answer is worded.
 """
 
 import hashlib
 import json
-import re
 import socket
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Final, Self
 
-JSON = dict[str, Any]
+from agentlightning.testing.openai_replies import Answer, ChatReply, Reply, chat_completion, embeddings, response
+from agentlightning.testing.openai_requests import JSON, ChatRequest
+
+__all__ = ["Answer", "ChatReply", "ChatRequest", "Fault", "OpenAIServer"]
+
+_Words = Callable[[ChatRequest, Answer], Reply]
+
+_WORDS: Final[Mapping[str, _Words]] = {
+    "/v1/chat/completions": chat_completion,
+    "/v1/responses": response,
+    "/v1/embeddings": embeddings,
+}
+_KINDS: Final = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
+_NO_HEADERS: Final = MappingProxyType[str, str]({})
 
 
 @dataclass(frozen=True)
-class ChatRequest:
-    """One request for a chat completion.
+class Fault:
+    """What goes wrong with one request.
+
+    Example:
+        >>> Fault(status=429, retry_after=0.1)
+        Fault(status=429, retry_after=0.1, delay=0.0, cut_after=None)
 
     Attributes:
-        body: The request as it was sent.
-        digest: SHA-256 of the body as canonical JSON, in hex.
-        occurrence: How many times the server had seen this very body before.
+        status: The HTTP status of an error that is returned in place of the answer.
+        retry_after: After how many seconds the error tells the client to try again.
+        delay: How many seconds pass before anything is sent; `stop` does not wait for them.
+        cut_after: After how many events of a stream the connection breaks; a reply that is no stream ends halfway.
     """
 
-    body: JSON
-    digest: str
-    occurrence: int
-
-    @property
-    def model(self) -> str:
-        """The name of the model that was asked for."""
-        return str(self.body.get("model", ""))
-
-    @property
-    def messages(self) -> list[JSON]:
-        """The conversation so far."""
-        messages: list[JSON] = self.body["messages"]
-        return messages
-
-    @property
-    def tools(self) -> list[JSON]:
-        """The tools on offer, empty when there are none."""
-        return self.body.get("tools") or []
+    status: int | None = None
+    retry_after: float | None = None
+    delay: float = 0.0
+    cut_after: int | None = None
 
 
-@dataclass(frozen=True)
-class ChatReply:
-    """What the model says: text, calls of tools as (name, arguments), or both."""
-
-    content: str | None = None
-    tool_calls: Sequence[tuple[str, JSON]] = ()
-
-
-Answer = Callable[[ChatRequest], ChatReply]
+_NO_FAULT: Final = Fault()
 
 
 class OpenAIServer:
-    """Serves `POST /v1/chat/completions` on loopback from the moment it is entered or started.
+    """Serves `/v1/chat/completions`, `/v1/responses` and `/v1/embeddings` from the moment it is entered or started.
 
     Replies depend on the request and its occurrence alone: ids are hashes of the two, `created` is 0, and a token is
-    taken to be four characters. What `answer` raises is returned as an OpenAI error: a `ValueError` with status 400,
-    anything else with 500.
+    taken to be four characters. Embeddings are made up from the texts. What `answer` raises is returned as an OpenAI
+    error: a `ValueError` with status 400, anything else with 500.
+
+    Example:
+        >>> from openai import OpenAI
+        >>> with OpenAIServer(lambda request: ChatReply("Blue."), faults={0: Fault(status=500)}) as server:
+        ...     client = OpenAI(api_key="any", base_url=server.base_url)  # It tries again by itself.
+        ...     client.responses.create(model="any", input="Which colour has the sky?").output_text
+        'Blue.'
 
     Args:
-        answer: Called once for every request, in a thread of the request's connection.
+        answer: Called for every request of a completion or response, in a thread of the request's connection.
         port: The port to listen on; 0 takes a free one.
+        faults: What goes wrong with which requests, counted from 0 in the order in which they arrive.
     """
 
-    def __init__(self, answer: Answer, port: int = 0):
+    def __init__(self, answer: Answer, port: int = 0, *, faults: Mapping[int, Fault] | None = None):
         self._answer = answer
         self._port = port
+        self._faults = faults or {}
         self._seen: Counter[str] = Counter()
         self._seen_lock = threading.Lock()
-        self._stopping = False
+        self._stopping = threading.Event()
 
     @property
     def base_url(self) -> str:
@@ -89,14 +93,14 @@ class OpenAIServer:
 
     def start(self) -> None:
         """Listens, and returns once connections are accepted."""
-        self._stopping = False
+        self._stopping.clear()
         self._http = _HTTPServer(("127.0.0.1", self._port), self._reply)
         self._thread = threading.Thread(target=self._serve, name="openai-server", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Finishes the replies under way, closes every connection and ends every thread."""
-        self._stopping = True
+        self._stopping.set()
         # The thread is blocked in accept; serve_forever would notice only at its next poll.
         socket.create_connection(("127.0.0.1", self._http.server_port)).close()
         self._thread.join()
@@ -111,73 +115,19 @@ class OpenAIServer:
         self.stop()
 
     def _serve(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._http.handle_request()
 
-    def _reply(self, body: JSON) -> "_Completion":
+    def _reply(self, words: _Words, body: JSON) -> tuple[Reply | None, Fault]:
+        """What is said to a request, None when the fault takes its place."""
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         with self._seen_lock:
-            occurrence = self._seen[digest]
+            request = ChatRequest(body, digest, self._seen[digest], self._seen.total())
             self._seen[digest] += 1
-        request = ChatRequest(body, digest, occurrence)
-        return _Completion(request, self._answer(request))
-
-
-@dataclass(frozen=True)
-class _Completion:
-    """A reply in OpenAI's words, whole or in chunks."""
-
-    request: ChatRequest
-    reply: ChatReply
-
-    @cached_property
-    def _id(self) -> str:
-        return hashlib.sha256(f"{self.request.digest}:{self.request.occurrence}".encode()).hexdigest()[:24]
-
-    @property
-    def _finish_reason(self) -> str:
-        return "tool_calls" if self.reply.tool_calls else "stop"
-
-    @cached_property
-    def _tool_calls(self) -> list[JSON]:
-        return [
-            {
-                "id": f"call_{self._id}_{index}",
-                "type": "function",
-                "function": {"name": name, "arguments": json.dumps(arguments)},
-            }
-            for index, (name, arguments) in enumerate(self.reply.tool_calls)
-        ]
-
-    @property
-    def _usage(self) -> JSON:
-        said = (self.reply.content or "") + "".join(call["function"]["arguments"] for call in self._tool_calls)
-        prompt, completion = len(json.dumps(self.request.messages)) // 4, len(said) // 4
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-    def whole(self) -> JSON:
-        message: JSON = {"role": "assistant", "content": self.reply.content, "refusal": None}
-        if self._tool_calls:
-            message["tool_calls"] = self._tool_calls
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish_reason}
-        return self._object("chat.completion", choices=[choice], usage=self._usage)
-
-    def chunks(self) -> Iterator[JSON]:
-        yield self._chunk({"role": "assistant"})
-        for piece in re.findall(r"\S+\s*|\s+", self.reply.content or ""):
-            yield self._chunk({"content": piece})
-        for index, call in enumerate(self._tool_calls):
-            yield self._chunk({"tool_calls": [{"index": index, **call}]})
-        yield self._chunk({}, self._finish_reason)
-        if (self.request.body.get("stream_options") or {}).get("include_usage"):
-            yield self._object("chat.completion.chunk", choices=[], usage=self._usage)
-
-    def _chunk(self, delta: JSON, finish_reason: str | None = None) -> JSON:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return self._object("chat.completion.chunk", choices=[choice])
-
-    def _object(self, kind: str, **fields: Any) -> JSON:
-        return {"id": f"chatcmpl-{self._id}", "object": kind, "created": 0, "model": self.request.model, **fields}
+        fault = self._faults.get(request.number, _NO_FAULT)
+        if fault.delay:
+            self._stopping.wait(fault.delay)
+        return (None if fault.status else words(request, self._answer)), fault
 
 
 class _HTTPServer(ThreadingHTTPServer):
@@ -186,7 +136,7 @@ class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], reply: Callable[[JSON], _Completion]):
+    def __init__(self, address: tuple[str, int], reply: Callable[[_Words, JSON], tuple[Reply | None, Fault]]):
         self.reply = reply
         self._connections: set[socket.socket] = set()
         super().__init__(address, _Handler)
@@ -224,54 +174,64 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path != "/v1/chat/completions":
+        if self.path not in _WORDS:
             return self._refuse(HTTPStatus.NOT_FOUND, f"There is no POST {self.path}.")
         try:
-            completion = self.server.reply(_chat_body(text))
+            body = _json_object(text)
+            reply, fault = self.server.reply(_WORDS[self.path], body)
         except ValueError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         except Exception as error:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
         else:
-            if completion.request.body.get("stream"):
-                self._stream(completion)
-            else:
-                self._send(HTTPStatus.OK, completion.whole())
+            self._answer(reply, fault, bool(body.get("stream")))
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
-        kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-        self._send(status, {"error": {"message": message, "type": kind, "param": None, "code": None}})
+    def _answer(self, reply: Reply | None, fault: Fault, is_streaming: bool) -> None:
+        if not reply:
+            self._refuse(fault.status or HTTPStatus.INTERNAL_SERVER_ERROR, "As the test wants it.", fault.retry_after)
+        elif is_streaming:
+            self._stream(reply, fault.cut_after)
+        else:
+            self._send(HTTPStatus.OK, reply.whole(), is_cut=fault.cut_after is not None)
 
-    def _send(self, status: HTTPStatus, value: JSON) -> None:
+    def _refuse(self, status: int, message: str, retry_after: float | None = None) -> None:
+        kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _KINDS.get(status, _KINDS[400])
+        waiting = {} if retry_after is None else {"retry-after-ms": str(retry_after * 1000)}
+        self._send(status, {"error": {"message": message, "type": kind, "param": None, "code": None}}, waiting)
+
+    def _send(self, status: int, value: JSON, headers: Mapping[str, str] = _NO_HEADERS, is_cut: bool = False) -> None:
         payload = json.dumps(value).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(payload)))
+        for name, text in {"Content-Type": "application/json", "Content-Length": str(len(payload)), **headers}.items():
+            self.send_header(name, text)
         self.end_headers()
-        self.wfile.write(payload)
+        self.wfile.write(payload[: len(payload) // 2] if is_cut else payload)
+        if is_cut:
+            self.close_connection = True
 
-    def _stream(self, completion: _Completion) -> None:
+    def _stream(self, reply: Reply, cut_after: int | None) -> None:
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for chunk in completion.chunks():
-            self._event(json.dumps(chunk))
-        self._event("[DONE]")
-        self.wfile.write(b"0\r\n\r\n")
+        for event in islice(reply.events(), cut_after):
+            self._write_chunk(event.encode())
+        if cut_after is None:
+            self._write_chunk(b"")
+        else:
+            self.close_connection = True
 
-    def _event(self, data: str) -> None:
-        event = f"data: {data}\n\n".encode()
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+    def _write_chunk(self, chunk: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         self.wfile.flush()
 
 
-def _chat_body(text: bytes) -> JSON:
+def _json_object(text: bytes) -> JSON:
     """The request, or ValueError when it is none (as JSON's own errors are)."""
     body = json.loads(text)
-    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
-        raise ValueError("The body must be a JSON object with a list of messages.")
+    if not isinstance(body, dict):
+        raise ValueError("The body must be a JSON object.")
     return body

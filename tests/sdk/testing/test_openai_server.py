@@ -3,10 +3,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import openai
 import pytest
-from agentlightning.testing import ChatReply, ChatRequest, OpenAIServer
+from agentlightning.testing import ChatReply, ChatRequest, Fault, OpenAIServer
 from openai import OpenAI
 from pydantic import BaseModel
 
@@ -154,11 +156,14 @@ def test_an_error_of_the_function_reaches_the_client_as_openai_puts_it(
     assert caught.value.body["message"] == message
 
 
+@pytest.mark.parametrize("path", ["chat/completions", "responses", "embeddings"])
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b"{}", b'{"messages": "Hello?"}'])
-def test_a_body_that_is_no_request_is_refused_and_the_connection_kept(server: OpenAIServer, body: bytes) -> None:
+def test_a_body_that_is_no_request_is_refused_and_the_connection_kept(
+    server: OpenAIServer, path: str, body: bytes
+) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", int(server.base_url.split(":")[2].removesuffix("/v1")))
     for _ in range(2):
-        connection.request("POST", "/v1/chat/completions", body)
+        connection.request("POST", f"/v1/{path}", body)
         response = connection.getresponse()
         assert response.status == 400
         assert json.load(response)["error"]["type"] == "invalid_request_error"
@@ -167,11 +172,163 @@ def test_a_body_that_is_no_request_is_refused_and_the_connection_kept(server: Op
 
 def test_another_path_is_not_found(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
-        client.embeddings.create(model="m", input="Hello?")
+        client.files.list()
+    with pytest.raises(openai.NotFoundError):
+        client.completions.create(model="m", prompt="Hello?")
 
 
 def test_the_list_of_models_is_empty(client: OpenAI) -> None:
     assert client.models.list().data == []
+
+
+def test_a_response_says_what_a_completion_would(client: OpenAI) -> None:
+    response = client.responses.create(model="m", input="Hello?")
+    assert response.output_text == "Hello? (m, 0)"
+    assert response.status == "completed"
+    assert response.usage.input_tokens == len(json.dumps(HELLO)) // 4
+    assert response.usage.total_tokens == response.usage.input_tokens + len("Hello? (m, 0)") // 4
+
+
+def test_the_function_reads_a_response_as_it_reads_a_completion() -> None:
+    requests: list[ChatRequest] = []
+
+    def answer(request: ChatRequest) -> ChatReply:
+        requests.append(request)
+        return ChatReply("Hello.")
+
+    tool = {"type": "function", **TOOL["function"]}
+    call = {"type": "function_call", "call_id": "1", "name": "look", "arguments": "{}"}
+    items = [*HELLO, call, {"type": "function_call_output", "call_id": "1", "output": "blue"}]
+    with OpenAIServer(answer) as server, OpenAI(api_key="any", base_url=server.base_url) as client:
+        client.responses.create(model="m", instructions="Be brief.", input=items, tools=[tool])
+    (request,) = requests
+    called = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    assert request.messages == [
+        {"role": "system", "content": "Be brief."},
+        *HELLO,
+        {"role": "assistant", "content": None, "tool_calls": [called]},
+        {"role": "tool", "tool_call_id": "1", "content": "blue"},
+    ]
+    assert request.tools == [TOOL]
+
+
+def test_a_response_calls_tools(client: OpenAI) -> None:
+    tool = {"type": "function", **TOOL["function"]}
+    (call,) = client.responses.create(model="m", input="Hello?", tools=[tool]).output
+    assert (call.type, call.name, json.loads(call.arguments)) == ("function_call", "look", {"at": "the sky"})
+
+
+def test_a_streamed_response_grows_to_the_response() -> None:
+    def answer(request: ChatRequest) -> ChatReply:
+        return ChatReply("Let me look.", [("look", {"at": "the sky"})])
+
+    with (
+        OpenAIServer(answer) as server,
+        OpenAI(api_key="any", base_url=server.base_url) as client,
+        client.responses.stream(model="m", input="Hello?") as stream,
+    ):
+        deltas = [event.delta for event in stream if event.type.endswith(".delta")]
+        final = stream.get_final_response()
+    assert deltas == ["Let ", "me ", "look.", '{"at": "the sky"}']
+    assert final.output_text == "Let me look."
+    assert final.output[1].name == "look"
+
+
+def test_a_response_that_is_json_is_parsed_into_the_text_format() -> None:
+    class Verdict(BaseModel):
+        score: float
+
+    with (
+        OpenAIServer(lambda request: ChatReply('{"score": 0.5}')) as server,
+        OpenAI(api_key="any", base_url=server.base_url) as client,
+    ):
+        response = client.responses.parse(model="m", input="Hello?", text_format=Verdict)
+    assert response.output_parsed == Verdict(score=0.5)
+
+
+def test_an_embedding_is_a_direction_that_the_text_decides(client: OpenAI) -> None:
+    first, again, other = client.embeddings.create(model="m", input=["a", "a", "b"]).data
+    assert first.embedding == again.embedding != other.embedding
+    assert sum(number**2 for number in first.embedding) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("asked", ["Hello?", [1, 2], ["Hello?"], [[1, 2]]])
+def test_embeddings_are_of_a_text_of_tokens_or_of_several(client: OpenAI, asked) -> None:
+    assert len(client.embeddings.create(model="m", input=asked).data) == 1
+
+
+def test_an_embedding_has_the_dimensions_and_the_encoding_asked_for(client: OpenAI) -> None:
+    (as_floats,) = client.embeddings.create(model="m", input="a", dimensions=3, encoding_format="float").data
+    (as_base64,) = client.embeddings.create(model="m", input="a", dimensions=3).data
+    assert len(as_floats.embedding) == 3
+    assert as_base64.embedding == pytest.approx(as_floats.embedding)
+
+
+@pytest.fixture
+def failing() -> Iterator[Callable[..., OpenAI]]:
+    """A client of a server with faults."""
+    with ExitStack() as stack:
+
+        def connect(faults: dict[int, Fault], **options: Any) -> OpenAI:
+            server = stack.enter_context(OpenAIServer(reply, faults=faults))
+            options = {"max_retries": 0, **options}
+            return stack.enter_context(OpenAI(api_key="any", base_url=server.base_url, **options))
+
+        yield connect
+
+
+Failing = Callable[..., OpenAI]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(429, openai.RateLimitError), (401, openai.AuthenticationError), (500, openai.InternalServerError)],
+)
+def test_the_request_of_a_number_is_refused_as_told(failing: Failing, status: int, expected: type[Exception]) -> None:
+    client = failing({1: Fault(status=status)})
+    assert client.responses.create(model="m", input="Hello?").output_text
+    with pytest.raises(expected):
+        client.chat.completions.create(model="m", messages=HELLO)
+    assert client.chat.completions.create(model="m", messages=HELLO).choices
+
+
+def test_a_refused_client_tries_again_when_it_is_told_to(failing: Failing) -> None:
+    client = failing({0: Fault(status=429, retry_after=0.001)}, max_retries=1)
+    assert client.chat.completions.create(model="m", messages=HELLO).choices[0].message.content == "Hello? (m, 1)"
+
+
+def test_the_function_is_not_asked_for_what_is_refused() -> None:
+    asked: list[int] = []
+
+    def answer(request: ChatRequest) -> ChatReply:
+        asked.append(request.number)
+        return ChatReply("Hello.")
+
+    with (
+        OpenAIServer(answer, faults={0: Fault(status=500, retry_after=0.001)}) as server,
+        OpenAI(api_key="any", base_url=server.base_url, max_retries=1) as client,
+    ):
+        client.chat.completions.create(model="m", messages=HELLO)
+    assert asked == [1]
+
+
+def test_a_slow_answer_runs_into_the_clients_timeout_and_does_not_hold_up_the_end(failing: Failing) -> None:
+    client = failing({0: Fault(delay=3600)}, timeout=0.05)
+    with pytest.raises(openai.APITimeoutError):
+        client.chat.completions.create(model="m", messages=HELLO)
+
+
+def test_a_stream_is_cut_off_after_some_events(failing: Failing) -> None:
+    contents: list[str | None] = []
+    stream = failing({0: Fault(cut_after=2)}).chat.completions.create(model="m", messages=HELLO, stream=True)
+    with pytest.raises(Exception, match=r"incomplete chunked read|Connection error"):
+        contents.extend(chunk.choices[0].delta.content for chunk in stream)
+    assert contents == [None, "Hello? "]
+
+
+def test_an_answer_that_is_no_stream_is_cut_off_halfway(failing: Failing) -> None:
+    with pytest.raises(openai.APIConnectionError):
+        failing({0: Fault(cut_after=0)}).chat.completions.create(model="m", messages=HELLO)
 
 
 def test_stopping_closes_idle_connections_and_ends_every_thread() -> None:
