@@ -11,8 +11,10 @@ from agentlightning.emitter.attributes import AttributeValue, Scalar, attribute,
 JSON = dict[str, Any]
 Attributes = dict[str, AttributeValue]
 
+SPAN_NAME: Final = "openai.chat.completion"
+
 _REQUEST_NAMES: Final = {"stream": "gen_ai.request.streaming", "user": "gen_ai.user"}
-_NOT_PARAMETERS: Final = frozenset({"messages", "tools", "extra_headers", "extra_query", "extra_body", "timeout"})
+_NOT_PARAMETERS: Final = frozenset({"messages", "input", "instructions", "tools"})
 _DERIVED: Final = frozenset({"parsed"})  # what the client made of `content`
 _WHOLE_IN_EVERY_CHUNK: Final = frozenset({"role", "id", "type", "name", "index"})
 
@@ -30,12 +32,18 @@ def plain(value: object) -> Any:
     return json.loads(to_json(value))
 
 
-def request_attributes(request: Mapping[str, Any]) -> Attributes:
-    """The attributes of a request, given as the arguments of `create`."""
-    attributes: Attributes = {"gen_ai.request.type": "chat", "gen_ai.system": "OpenAI", _REQUEST_NAMES["stream"]: False}
+def parameters(request: Mapping[str, Any]) -> Attributes:
+    """The attributes of what a request asks for besides its text and tools."""
+    attributes: Attributes = {"gen_ai.system": "OpenAI"}
     for name, value in request.items():
         if isinstance(value, (str, bool, int, float, list, tuple, dict)) and name not in _NOT_PARAMETERS:
             attributes[_REQUEST_NAMES.get(name, f"gen_ai.request.{name}")] = attribute(plain(value))
+    return attributes
+
+
+def request_attributes(request: Mapping[str, Any]) -> Attributes:
+    """The attributes of a request."""
+    attributes = {"gen_ai.request.type": "chat", _REQUEST_NAMES["stream"]: False, **parameters(request)}
     for index, message in enumerate(request.get("messages") or ()):
         attributes |= _message(f"gen_ai.prompt.{index}", plain(message))
     tools = request.get("tools")

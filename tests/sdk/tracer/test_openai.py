@@ -1,12 +1,13 @@
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import threading
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import openai
 import pytest
-from agentlightning.testing import ChatReply, ChatRequest, OpenAIServer
+from agentlightning.testing import ChatReply, ChatRequest, Fault, OpenAIServer
 from agentlightning.tracer import Tracer, chat
 from agentlightning.types import Span
 from openai import AsyncOpenAI, OpenAI
@@ -21,56 +22,12 @@ LOOK = {
 LOOKED = {"name": "look", "arguments": '{"at": "the sky"}'}
 
 
+Recorded = Callable[[Callable[[], Any]], Awaitable[list[Span]]]
+Failing = Callable[[Fault], OpenAI]
+
+
 class Verdict(BaseModel):
     score: float
-
-
-def reply(request: ChatRequest) -> ChatReply:
-    if "fail" in str(request.messages):
-        raise ValueError("no such date")
-    if "judge" in str(request.messages):
-        return ChatReply('{"score": 0.5}')
-    if request.tools:
-        return ChatReply("Let me look.", [("look", {"at": "the sky"})])
-    return ChatReply("It is blue.")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[OpenAIServer]:
-    with OpenAIServer(reply) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: OpenAIServer) -> Iterator[OpenAI]:
-    with OpenAI(api_key="any", base_url=server.base_url, max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def async_client(server: OpenAIServer) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(api_key="any", base_url=server.base_url, max_retries=0) as client:
-        yield client
-
-
-Recorded = Callable[[Callable[[], Any]], Awaitable[list[Span]]]
-
-
-@pytest.fixture
-def recorded() -> Iterator[Recorded]:
-    """The spans of a call, sync or async, without the root."""
-    tracer = Tracer()
-    tracer.init_worker(0)
-
-    async def record(call: Callable[[], Any]) -> list[Span]:
-        async with tracer.trace_context() as attempt:
-            result = call()
-            if hasattr(result, "__await__"):
-                await result
-        return attempt.spans[1:]
-
-    yield record
-    tracer.teardown_worker(0)
 
 
 async def test_a_call_is_a_span_with_its_request_and_response(client: OpenAI, recorded: Recorded) -> None:
@@ -227,6 +184,62 @@ async def test_a_stream_that_is_closed_early_is_recorded_so_far(client: OpenAI, 
     assert span.attributes["gen_ai.completion.0.content"] == "It "
 
 
+async def test_a_streaming_helper_that_is_left_early_is_recorded_so_far(client: OpenAI, recorded: Recorded) -> None:
+    helpers = []
+
+    def call() -> None:
+        with client.chat.completions.stream(model="m", messages=HELLO) as stream:
+            helpers.append(stream)  # It lives on, and with it what it reads from.
+            assert next(event for event in stream if event.type == "content.delta").delta == "It "
+
+    (span,) = await recorded(call)
+    assert span.attributes["gen_ai.completion.0.content"] == "It "
+
+
+async def test_the_async_streaming_helper_is_recorded(async_client: AsyncOpenAI, recorded: Recorded) -> None:
+    async def call() -> None:
+        async with async_client.chat.completions.stream(model="m", messages=HELLO) as stream:
+            assert (await stream.get_final_completion()).choices[0].message.content == "It is blue."
+
+    (span,) = await recorded(call)
+    assert span.attributes["gen_ai.completion.0.content"] == "It is blue."
+
+
+@pytest.mark.parametrize("is_streaming", [False, True])
+@pytest.mark.parametrize("read", ["read", "parse", "iter_bytes", "iter_lines"])
+async def test_a_response_that_is_read_as_it_comes_is_recorded(client, recorded: Recorded, read, is_streaming) -> None:
+    def call() -> None:
+        streamed = client.chat.completions.with_streaming_response
+        with streamed.create(model="m", messages=HELLO, stream=is_streaming) as response:
+            result = getattr(response, read)()
+            if read.startswith("iter") or (is_streaming and read == "parse"):
+                assert list(result)
+
+    (span,) = await recorded(call)
+    assert span.attributes["gen_ai.completion.0.content"] == "It is blue."
+    assert span.status.status_code == "OK"
+
+
+@pytest.mark.parametrize("is_streaming", [False, True])
+async def test_an_async_response_that_is_read_as_it_comes_is_recorded(async_client, recorded, is_streaming) -> None:
+    async def call() -> None:
+        streamed = async_client.chat.completions.with_streaming_response
+        async with streamed.create(model="m", messages=HELLO, stream=is_streaming) as response:
+            assert [line async for line in response.iter_lines()]
+
+    (span,) = await recorded(call)
+    assert span.attributes["gen_ai.completion.0.content"] == "It is blue."
+
+
+async def test_a_response_that_nobody_reads_is_a_span_too(client: OpenAI, recorded: Recorded) -> None:
+    def call() -> None:
+        with client.chat.completions.with_streaming_response.create(model="m", messages=HELLO) as response:
+            assert response.status_code == 200
+
+    (span,) = await recorded(call)
+    assert span.attributes["gen_ai.prompt.0.content"] == "Hello?"
+
+
 async def test_a_stream_that_is_forgotten_is_recorded_so_far(client: OpenAI, recorded: Recorded) -> None:
     def call() -> None:
         next(client.chat.completions.create(model="m", messages=HELLO, stream=True))
@@ -261,16 +274,78 @@ async def test_an_error_is_recorded_and_raised(client, async_client, recorded: R
     assert span.attributes["gen_ai.prompt.0.content"] == "fail"
 
 
-async def test_an_async_call_that_is_cancelled_ends_its_span(async_client: AsyncOpenAI, recorded: Recorded) -> None:
-    async def call() -> None:
-        task = asyncio.create_task(async_client.chat.completions.create(model="m", messages=HELLO))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+async def test_an_error_says_its_type_and_message(failing: Failing, recorded: Recorded) -> None:
+    def call() -> None:
+        with pytest.raises(openai.RateLimitError):
+            failing(Fault(status=429)).chat.completions.create(model="m", messages=HELLO)
+
+    (span,) = await recorded(call)
+    assert span.status.description.startswith("RateLimitError: Error code: 429")
+    assert span.events[0].attributes["exception.message"].startswith("Error code: 429")
+
+
+async def test_tries_again_are_of_one_call(recorded: Recorded) -> None:
+    faults = {0: Fault(status=500, retry_after=0.001)}
+    with (
+        OpenAIServer(lambda request: ChatReply("It is blue."), faults=faults) as server,
+        OpenAI(api_key="any", base_url=server.base_url, max_retries=1) as client,
+    ):
+        (span,) = await recorded(lambda: client.chat.completions.create(model="m", messages=HELLO))
+    assert span.status.status_code == "OK"
+
+
+@pytest.mark.parametrize("is_helper", [False, True])
+async def test_a_stream_that_breaks_off_is_an_error_with_what_came(failing, recorded: Recorded, is_helper) -> None:
+    completions = failing(Fault(cut_after=2)).chat.completions
+
+    def call() -> None:
+        with pytest.raises(Exception, match=r"incomplete chunked read|Connection error"):
+            if is_helper:
+                with completions.stream(model="m", messages=HELLO) as stream:
+                    stream.until_done()
+            else:
+                list(completions.create(model="m", messages=HELLO, stream=True))
 
     (span,) = await recorded(call)
     assert span.status.status_code == "ERROR"
+    assert span.events[0].name == "exception"
+    assert span.attributes["gen_ai.completion.0.content"] == "It "
+
+
+async def test_an_answer_that_breaks_off_while_it_is_read_is_an_error(failing: Failing, recorded: Recorded) -> None:
+    def call() -> None:
+        streamed = failing(Fault(cut_after=0)).chat.completions.with_streaming_response
+        with (
+            pytest.raises(Exception, match=r"peer closed|Connection error"),
+            streamed.create(model="m", messages=HELLO) as response,
+        ):
+            response.read()
+
+    (span,) = await recorded(call)
+    assert span.status.status_code == "ERROR"
+
+
+async def test_a_call_that_is_cancelled_is_an_error(recorded: Recorded) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def answer(request: ChatRequest) -> ChatReply:
+        asked.set()
+        may_answer.wait()
+        return ChatReply("It is blue.")
+
+    async def call() -> None:
+        async with AsyncOpenAI(api_key="any", base_url=server.base_url, max_retries=0) as client:
+            task = asyncio.create_task(client.chat.completions.create(model="m", messages=HELLO))
+            await asyncio.to_thread(asked.wait)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        may_answer.set()
+
+    with OpenAIServer(answer) as server:
+        (span,) = await recorded(call)
+    assert span.status.status_code == "ERROR"
+    assert span.events[0].attributes["exception.type"] == "asyncio.exceptions.CancelledError"
 
 
 @pytest.mark.parametrize("broken", ["request_attributes", "response_attributes", "plain"])
@@ -293,6 +368,15 @@ async def test_a_call_within_the_call_is_a_child_of_it(client: OpenAI, recorded:
     monkeypatch.setattr(client._client, "send", traced_send)
     call, post = await recorded(lambda: client.chat.completions.create(model="m", messages=HELLO))
     assert (post.name, post.parent_id) == ("POST", call.span_id)
+
+
+async def test_what_somebody_held_before_the_worker_began_is_recorded(client: OpenAI) -> None:
+    raw, tracer = client.chat.completions.with_raw_response, Tracer()
+    tracer.init_worker(0)
+    async with tracer.trace_context() as attempt:
+        raw.create(model="m", messages=HELLO)
+    tracer.teardown_worker(0)
+    assert [span.name for span in attempt.spans[1:]] == ["openai.chat.completion"]
 
 
 def test_outside_of_a_rollout_nothing_is_recorded(client: OpenAI, recorded: Recorded) -> None:
