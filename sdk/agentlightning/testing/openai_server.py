@@ -67,7 +67,8 @@ class OpenAIServer:
 
     Example:
         >>> from openai import OpenAI
-        >>> with OpenAIServer(lambda request: ChatReply("Blue."), faults={0: Fault(status=500)}) as server:
+        >>> refused = Fault(status=429, retry_after=0.1)
+        >>> with OpenAIServer(lambda request: ChatReply("Blue."), faults={0: refused}) as server:
         ...     client = OpenAI(api_key="any", base_url=server.base_url)  # It tries again by itself.
         ...     client.responses.create(model="any", input="Which colour has the sky?").output_text
         'Blue.'

@@ -68,13 +68,15 @@ def _recording_async(method: Callable[..., Any]) -> Callable[..., Any]:
     return request
 
 
+@safely
 def _call(options: Any) -> ModelCall | None:
     """The call that a request with these options is, None when it is none or is made outside of a rollout."""
     tracer, api = current_tracer(), _APIS.get(options.url)
     if not tracer or not api or options.method.lower() != "post":
         return None
+    request = {**(options.json_data or {}), **(options.extra_json or {})}
     call = ModelCall(tracer, api)
-    call.ask({**(options.json_data or {}), **(options.extra_json or {})})
+    call.ask(request)
     return call
 
 

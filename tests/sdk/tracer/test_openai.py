@@ -358,6 +358,19 @@ async def test_a_failure_to_record_does_not_reach_the_agent(client, recorded, mo
     assert span.name == "openai.chat.completion"
 
 
+async def test_a_request_that_is_no_object_is_sent_as_it_is(client: OpenAI, recorded: Recorded) -> None:
+    def call() -> None:
+        with pytest.raises(openai.BadRequestError):
+            client.post("/chat/completions", body=["Hello?"], cast_to=object)
+
+    assert await recorded(call) == []
+
+
+async def test_what_is_sent_besides_the_known_parameters_is_recorded(client: OpenAI, recorded: Recorded) -> None:
+    (span,) = await recorded(lambda: client.chat.completions.create(model="m", messages=HELLO, extra_body={"top_k": 5}))
+    assert span.attributes["gen_ai.request.top_k"] == 5
+
+
 async def test_a_call_within_the_call_is_a_child_of_it(client: OpenAI, recorded: Recorded, monkeypatch) -> None:
     send = client._client.send
 
@@ -368,6 +381,32 @@ async def test_a_call_within_the_call_is_a_child_of_it(client: OpenAI, recorded:
     monkeypatch.setattr(client._client, "send", traced_send)
     call, post = await recorded(lambda: client.chat.completions.create(model="m", messages=HELLO))
     assert (post.name, post.parent_id) == ("POST", call.span_id)
+
+
+async def test_fifty_rollouts_that_call_at_once_record_their_own_calls(client, async_client) -> None:
+    def ask(api: OpenAI | AsyncOpenAI, rollout: str, **options: Any) -> Any:
+        return api.chat.completions.create(model="m", messages=[{"role": "user", "content": rollout}], **options)
+
+    async def run(rollout: str) -> list[Span]:
+        async with tracer.trace_context(rollout_id=rollout, attempt_id=rollout) as attempt:
+            stream, *_ = await asyncio.gather(
+                ask(async_client, rollout, stream=True),
+                ask(async_client, rollout),
+                asyncio.to_thread(ask, client, rollout),
+                asyncio.to_thread(lambda: list(ask(client, rollout, stream=True))),
+            )
+            assert [chunk async for chunk in stream]
+        return attempt.spans[1:]
+
+    tracer = Tracer()
+    tracer.init_worker(0)
+    rollouts = [f"ro-{number:02}" for number in range(50)]
+    calls = await asyncio.gather(*map(run, rollouts))
+    tracer.teardown_worker(0)
+    assert [[span.attributes["gen_ai.prompt.0.content"] for span in spans] for spans in calls] == [
+        [rollout] * 4 for rollout in rollouts
+    ]
+    assert {span.attributes["gen_ai.completion.0.content"] for spans in calls for span in spans} == {"It is blue."}
 
 
 async def test_what_somebody_held_before_the_worker_began_is_recorded(client: OpenAI) -> None:

@@ -13,6 +13,8 @@ from agentlightning.types import Span
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 
@@ -144,29 +146,36 @@ async def test_an_executors_thread_does_not_stay_with_the_attempt_that_started_i
     assert names(second)[1:] == ["second"]
 
 
-async def test_fifty_rollouts_at_once_in_tasks_and_threads_never_mix(tracer: Tracer) -> None:
-    def in_thread(rollout: str) -> None:
-        for step in range(10):
-            with of_the_user().start_as_current_span(f"{rollout} thread {step}"):
-                emit_message(f"{rollout} thread {step} child")
+async def test_fifty_rollouts_of_two_hundred_spans_in_tasks_and_shared_threads_never_mix(tracer: Tracer) -> None:
+    def in_thread(step: str) -> None:
+        with of_the_user().start_as_current_span(step):
+            emit_message(f"{step} child")
+
+    async def in_threads(rollout: str) -> None:
+        for number in range(50):
+            await asyncio.get_running_loop().run_in_executor(threads, in_thread, f"{rollout} thread {number}")
 
     async def in_task(rollout: str) -> None:
-        for step in range(10):
-            with of_the_user().start_as_current_span(f"{rollout} task {step}"):
+        for number in range(50):
+            with of_the_user().start_as_current_span(f"{rollout} task {number}"):
                 await asyncio.sleep(0)
-                emit_message(f"{rollout} task {step} child")
+                emit_message(f"{rollout} task {number} child")
 
     async def run(rollout: str) -> AttemptTrace:
         async with tracer.trace_context(rollout, rollout_id=rollout, attempt_id=rollout) as attempt:
-            await asyncio.gather(asyncio.to_thread(in_thread, rollout), in_task(rollout), in_task(rollout))
+            await asyncio.gather(in_threads(rollout), in_task(rollout))
         return attempt
 
     rollouts = [f"ro-{number:02}" for number in range(50)]
-    for rollout, attempt in zip(rollouts, await asyncio.gather(*map(run, rollouts)), strict=True):
-        assert [span.sequence_id for span in attempt.spans] == list(range(1, 62))
-        assert {name[:5] for name in names(attempt)} == {rollout}
-        number_of = {span.span_id: span.sequence_id for span in attempt.spans}
-        assert all(number_of[span.parent_id] < span.sequence_id for span in attempt.spans[1:])
+    with ThreadPoolExecutor(max_workers=8) as threads:
+        attempts = await asyncio.gather(*map(run, rollouts))
+    for rollout, attempt in zip(rollouts, attempts, strict=True):
+        assert [span.sequence_id for span in attempt.spans] == list(range(1, 202))
+        assert {span.rollout_id for span in attempt.spans} == {rollout}
+        name_of = dict(zip((span.span_id for span in attempt.spans), names(attempt), strict=True))
+        children = {name_of[span.span_id]: name_of[span.parent_id] for span in attempt.spans[1:]}
+        steps = {f"{rollout} {where} {number}" for where in ("thread", "task") for number in range(50)}
+        assert children == {step: rollout for step in steps} | {f"{step} child": step for step in steps}
 
 
 async def test_a_span_without_identity_is_counted_and_not_guessed(tracer: Tracer) -> None:
@@ -242,6 +251,22 @@ async def test_a_provider_that_samples_everything_away_costs_no_reward(monkeypat
         with provider.get_tracer("user").start_as_current_span("theirs"):
             emit_reward(1)
     assert names(attempt) == ["agentlightning.rollout", "agentlightning.annotation"]
+
+
+async def test_an_applications_own_spans_go_where_they_went_and_to_the_attempt_and_ours_to_the_attempt_alone(
+    monkeypatch,
+) -> None:
+    exported = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    join_global_provider()
+    async with Tracer().trace_context() as attempt:
+        with provider.get_tracer("app").start_as_current_span("theirs"):
+            emit_message("ours")
+    root, theirs, ours = attempt.spans
+    assert (theirs.name, theirs.parent_id, ours.parent_id) == ("theirs", root.span_id, theirs.span_id)
+    assert [span.name for span in exported.get_finished_spans()] == ["theirs"]
 
 
 def test_instrumentation_is_undone_with_the_last_worker() -> None:
