@@ -1,6 +1,7 @@
 """One span for each call of a model that is made through the `openai` package inside a rollout.
 
-Knows how that package makes calls: whatever is called, and however long somebody has held it, a client's `request` is.
+Knows how that package makes calls: each passes through the `request` of its client, also one of a wrapper (as
+`with_raw_response` is) that somebody made and kept before recording began.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +41,7 @@ def instrument_openai() -> list[Callable[[], None]]:
 
 
 def _definer(owner: type, name: str) -> type:
-    """The class whose method `name` of a class is."""
+    """The class that a class has a method from."""
     return next(base for base in owner.__mro__ if name in vars(base))
 
 

@@ -135,6 +135,19 @@ async def test_a_raw_response_is_recorded(client: OpenAI, recorded: Recorded) ->
     assert contents == [span.attributes["gen_ai.completion.0.content"]] == ["It is blue."]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_raw_response_that_is_a_stream_is_recorded(client, async_client, recorded: Recorded, is_async) -> None:
+    api = (async_client if is_async else client).chat.completions.with_raw_response
+
+    async def call() -> None:
+        raw = api.create(model="m", messages=HELLO, stream=True)
+        chunks = [chunk async for chunk in (await raw).parse()] if is_async else list(raw.parse())
+        assert len(chunks) > 1
+
+    (span,) = await recorded(call)
+    assert span.attributes["gen_ai.completion.0.content"] == "It is blue."
+
+
 @pytest.mark.parametrize("tools", [[], [LOOK]])
 async def test_a_stream_is_recorded_as_the_whole_it_makes(client: OpenAI, recorded: Recorded, tools) -> None:
     options: dict[str, Any] = {"model": "m", "messages": HELLO, **({"tools": tools} if tools else {})}
@@ -346,6 +359,36 @@ async def test_a_call_that_is_cancelled_is_an_error(recorded: Recorded) -> None:
         (span,) = await recorded(call)
     assert span.status.status_code == "ERROR"
     assert span.events[0].attributes["exception.type"] == "asyncio.exceptions.CancelledError"
+
+
+async def test_a_stream_that_is_cancelled_is_an_error_with_what_came(recorded: Recorded) -> None:
+    chunk = json.dumps({"choices": [{"index": 0, "delta": {"content": "It "}}]}).encode()
+    read = asyncio.Event()
+
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: " + chunk + b"\n\n")
+        await reader.read()
+        writer.close()
+
+    async def call() -> None:
+        async def consume() -> None:
+            async for _ in await client.chat.completions.create(model="m", messages=HELLO, stream=True):
+                read.set()
+
+        task = asyncio.create_task(consume())
+        await read.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async with await asyncio.start_server(begin, "127.0.0.1", 0) as server:
+        address = "http://{}:{}/v1".format(*server.sockets[0].getsockname())
+        async with AsyncOpenAI(api_key="any", base_url=address, max_retries=0) as client:
+            (span,) = await recorded(call)
+    assert span.status.status_code == "ERROR"
+    assert span.events[0].attributes["exception.type"] == "asyncio.exceptions.CancelledError"
+    assert span.attributes["gen_ai.completion.0.content"] == "It "
 
 
 @pytest.mark.parametrize("broken", ["request_attributes", "response_attributes", "plain"])
