@@ -48,7 +48,9 @@ from agentlightning.litagent import LitAgent as LitAgent
 from agentlightning.litagent import llm_rollout as llm_rollout
 from agentlightning.litagent import prompt_rollout as prompt_rollout
 from agentlightning.litagent import rollout as rollout
+from agentlightning.runner import Hook as Hook
 from agentlightning.runner import LitAgentRunner as LitAgentRunner
+from agentlightning.runner import cancelled as cancelled
 from agentlightning.store import LightningStore as LightningStore
 from agentlightning.store import LightningStoreCapabilities as LightningStoreCapabilities
 from agentlightning.store import LightningStoreClient as LightningStoreClient

@@ -5,12 +5,12 @@ import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any
 
 from agentlightning.errors import AgentError, AttemptTimeoutError
+from agentlightning.runner.hold import Hold
 
 _log = logging.getLogger(__name__)
 
@@ -19,33 +19,38 @@ class AttemptAbandoned(BaseException):
     """The attempt is no longer ours, and nobody is to be told how it ends. No failure, so no Exception."""
 
 
-async def execute(call: Callable[[], Any], *, limit: float | None, lost: "asyncio.Future[Any]") -> Any:
+async def execute(call: Callable[[], Any], *, limit: float | None, hold: Hold) -> Any:
     """What the agent returns, awaited if it is awaitable.
+
+    An agent that is not waited for any more is cancelled, and whatever it then returns or raises does not count.
 
     Args:
         call: The agent's call; on this loop if it is a coroutine function, in a thread of its own otherwise.
         limit: The seconds it may take.
-        lost: Done when the attempt is lost.
+        hold: The worker's hold on the attempt; over when this is.
 
     Raises:
         AttemptTimeoutError: When it took longer. A thread cannot be interrupted and runs on, unheard.
         AttemptAbandoned: When the attempt was lost meanwhile.
     """
-    loop = asyncio.get_running_loop()
-    result = None
-    if lost.done():
+    if hold.lost.done():
         raise AttemptAbandoned
+    with hold.current():
+        agent = asyncio.create_task(_outcome(call), name="agentlightning-agent")
+    either: set[asyncio.Future[Any]] = {agent, hold.lost}
     try:
-        async with asyncio.timeout(limit) as deadline:
-            with _calling_back(lost, lambda: deadline.reschedule(loop.time())):
-                result = await _run(call)
-    except TimeoutError:
-        if not deadline.expired():
-            raise
-    if lost.done():
+        ended, _ = await asyncio.wait(either, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        hold.end()
+        if agent.cancel():
+            await asyncio.wait({agent})
+    if hold.lost.done():
         raise AttemptAbandoned
-    if deadline.expired():
+    if not ended:
         raise AttemptTimeoutError(f"the agent did not finish within {limit:g} s")
+    result, error = agent.result()
+    if error:
+        raise error
     return result
 
 
@@ -72,6 +77,16 @@ async def in_thread(call: Callable[[], Any]) -> Any:
     return result
 
 
+async def _outcome(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    # An exception is passed on as a value, as a task that raises SystemExit ends the loop.
+    try:
+        return await _run(call), None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return None, error
+
+
 async def _run(call: Callable[[], Any]) -> Any:
     try:
         result = await (call() if inspect.iscoroutinefunction(call) else _run_in_thread(call))
@@ -91,15 +106,3 @@ async def _run_in_thread(call: Callable[[], Any]) -> Any:
     except asyncio.CancelledError:
         _log.warning("A thread is left behind: an agent that is not async cannot be interrupted.")
         raise
-
-
-@contextmanager
-def _calling_back(future: "asyncio.Future[Any]", call: Callable[[], None]) -> Iterator[None]:
-    def callback(_: object) -> None:
-        call()
-
-    future.add_done_callback(callback)
-    try:
-        yield
-    finally:
-        future.remove_done_callback(callback)

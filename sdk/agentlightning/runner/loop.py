@@ -5,14 +5,14 @@ import inspect
 import itertools
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Final, Protocol
 
 from agentlightning.errors import StoreError
 from agentlightning.runner.execution import in_thread
-from agentlightning.runner.worker import STOP_SECONDS, Lost, Worker
-from agentlightning.store.base import LightningStore, OnLost
-from agentlightning.types import AttemptedRollout, AttemptStatus
+from agentlightning.runner.hold import Hold
+from agentlightning.runner.worker import STOP_SECONDS, Worker
+from agentlightning.store.base import LightningStore
+from agentlightning.types import AttemptedRollout
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +44,13 @@ class WorkLoop:
         self._worker_id = worker_id
         self._event = event
 
-    async def run(self, *, max_rollouts: int | None, concurrency: int) -> None:
+    async def run(self, *, max_rollouts: int | None, max_concurrency: int) -> None:
         """Run rollouts until there were `max_rollouts`, or the event is set."""
         tickets = itertools.count() if max_rollouts is None else iter(range(max_rollouts))
         self._stop = asyncio.create_task(self._wait_for_event())
         try:
             async with asyncio.TaskGroup() as slots:
-                for _ in range(concurrency):
+                for _ in range(max_concurrency):
                     slots.create_task(self._work(tickets))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -62,19 +62,19 @@ class WorkLoop:
             claimed = await self._claim()
             if claimed is None:
                 return
-            rollout, lost = claimed
+            rollout, hold = claimed
             try:
-                await self._worker.attempt(rollout, lost)
+                await self._worker.attempt(rollout, hold)
             except StoreError as error:
                 _log.error("[%s] %s was not reported: %s", self._worker.name, rollout.rollout_id, error)
             self.processed += 1
 
-    async def _claim(self) -> tuple[AttemptedRollout, Lost] | None:
+    async def _claim(self) -> tuple[AttemptedRollout, Hold] | None:
         """The next rollout, or None when it is time to stop."""
         seconds = _WAIT_SECONDS if self._event is None or hasattr(self._event, "wait") else _LOOK_SECONDS
         while not self._is_stopped():
-            lost: Lost = asyncio.get_running_loop().create_future()
-            dequeue = self._store.dequeue_rollout(self._worker_id, wait_seconds=seconds, on_lost=_telling(lost))
+            hold = Hold()
+            dequeue = self._store.dequeue_rollout(self._worker_id, wait_seconds=seconds, on_lost=hold.lose)
             claim = asyncio.ensure_future(dequeue)
             try:
                 await asyncio.wait({claim, self._stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -84,7 +84,7 @@ class WorkLoop:
             if self._is_stopped():
                 await self._let_go(claim)
             elif rollout := claim.result():
-                return rollout, lost
+                return rollout, hold
         return None
 
     async def _let_go(self, claim: "asyncio.Future[AttemptedRollout | None]") -> None:
@@ -110,15 +110,3 @@ class WorkLoop:
             await wait()
         else:
             await in_thread(wait)
-
-
-def _telling(lost: Lost) -> OnLost:
-    def tell(status: AttemptStatus | None) -> None:
-        if not lost.done():
-            lost.set_result(status)
-
-    def on_lost(status: AttemptStatus | None) -> None:
-        with suppress(RuntimeError):  # The loop has ended, and the attempt with it.
-            lost.get_loop().call_soon_threadsafe(tell, status)
-
-    return on_lost

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from agentlightning.emitter import find_final_reward
@@ -12,6 +13,8 @@ from agentlightning.litagent import LitAgent
 from agentlightning.runner.delivery import SpanDelivery
 from agentlightning.runner.execution import AttemptAbandoned, execute
 from agentlightning.runner.failure import failure_of
+from agentlightning.runner.hold import Hold
+from agentlightning.runner.hooks import Hooks
 from agentlightning.runner.resources import ResourceReader
 from agentlightning.runner.result import record_result
 from agentlightning.store.base import LightningStore
@@ -19,9 +22,6 @@ from agentlightning.tracer import AttemptTrace, Tracer
 from agentlightning.types import AttemptedRollout, AttemptStatus, Failure, Span
 
 _log = logging.getLogger(__name__)
-
-Lost = asyncio.Future[AttemptStatus | None]
-"""Done when an attempt is no longer the worker's, with its status if that is known."""
 
 STOP_SECONDS: Final = 5.0
 """How long a runner that stops tries to tell the store what it leaves undone."""
@@ -36,13 +36,15 @@ class Worker:
         agent: The agent.
         store: What the attempts are reported to.
         tracer: What records them.
+        hooks: What is done around them.
     """
 
-    def __init__(self, name: str, agent: LitAgent[Any], store: LightningStore, tracer: Tracer) -> None:
+    def __init__(self, name: str, agent: LitAgent[Any], store: LightningStore, tracer: Tracer, hooks: Hooks) -> None:
         self.name = name
         self._agent = agent
         self._store = store
         self._tracer = tracer
+        self._hooks = hooks
         self._resources = ResourceReader(store)
         self._delivery = SpanDelivery(store)
 
@@ -50,7 +52,7 @@ class Worker:
         """Send no more spans."""
         self._delivery.close()
 
-    async def attempt(self, rollout: AttemptedRollout, lost: Lost) -> BaseException | None:
+    async def attempt(self, rollout: AttemptedRollout, hold: Hold) -> BaseException | None:
         """Run an attempt and report it to the store.
 
         Returns:
@@ -60,32 +62,44 @@ class Worker:
             StoreError: When the outcome could not be reported.
         """
         began = time.perf_counter()
-        trace = self._tracer.trace_context(
-            rollout_id=rollout.rollout_id,
-            attempt_id=rollout.attempt.attempt_id,
-            next_sequence_id=rollout.next_sequence_id,
-            deliver=self._delivery.add,
-        )
+        record = _Record()
         error: BaseException | None = None
         try:
-            async with trace as attempt:
-                await self._run_agent(rollout, attempt, lost)
+            await self._run(rollout, hold, record)
         except AttemptAbandoned:
-            await self._abandon(rollout, lost.result())
+            await self._abandon(rollout, hold.lost.result())
             return None
         except (Exception, SystemExit, asyncio.CancelledError, KeyboardInterrupt) as caught:
             error = caught
-        self._log(rollout, attempt, error, time.perf_counter() - began)
+        self._log(rollout, record.spans, error, time.perf_counter() - began)
         if isinstance(error, _STOPPED):
-            await self._give_back(rollout, error, attempt.unfinished)
+            await self._give_back(rollout, error, record.lost_spans)
             raise error
-        await self._complete(rollout, failure_of(error) if error else None, attempt.unfinished)
+        await self._complete(rollout, failure_of(error) if error else None, record.lost_spans)
         return error
 
-    async def _run_agent(self, rollout: AttemptedRollout, attempt: AttemptTrace, lost: Lost) -> None:
-        resources = await self._resources.read(rollout) if self._agent.needs_resources else {}
-        call = self._agent.prepare(rollout, resources)
-        record_result(await execute(call, limit=rollout.config.timeout_seconds, lost=lost), attempt)
+    async def _run(self, rollout: AttemptedRollout, hold: Hold, record: "_Record") -> None:
+        """Trace the agent, and record what became of its spans however that ends."""
+        try:
+            await self._hooks.call("on_rollout_start", rollout=rollout)
+            async with self._tracer.trace_context(
+                rollout_id=rollout.rollout_id,
+                attempt_id=rollout.attempt.attempt_id,
+                next_sequence_id=rollout.next_sequence_id,
+                deliver=self._delivery.add,
+            ) as record.trace:
+                record_result(await self._run_agent(rollout, hold), record.trace)
+        finally:
+            await self._hooks.call("on_rollout_end", rollout=rollout, spans=record.spans)
+
+    async def _run_agent(self, rollout: AttemptedRollout, hold: Hold) -> Any:
+        await self._hooks.call("on_trace_start", tracer=self._tracer, rollout=rollout)
+        try:
+            resources = await self._resources.read(rollout) if self._agent.needs_resources else {}
+            call = self._agent.prepare(rollout, resources)
+            return await execute(call, limit=rollout.config.timeout_seconds, hold=hold)
+        finally:
+            await self._hooks.call("on_trace_end", tracer=self._tracer, rollout=rollout)
 
     async def _complete(self, rollout: AttemptedRollout, failure: Failure | None, lost_spans: int) -> None:
         ids = rollout.rollout_id, rollout.attempt.attempt_id
@@ -125,9 +139,8 @@ class Worker:
             _log.warning("[%s] Lost %d span(s): %s", self._label(rollout), len(spans), error)
 
     def _log(
-        self, rollout: AttemptedRollout, attempt: AttemptTrace, error: BaseException | None, seconds: float
+        self, rollout: AttemptedRollout, spans: Sequence[Span], error: BaseException | None, seconds: float
     ) -> None:
-        spans = attempt.spans
         summary = f"Collected {len(spans)} span(s). Final reward: {find_final_reward(spans)}"
         if error is None:
             _log.info("[%s] Completed in %.2fs. %s", self._label(rollout), seconds, summary)
@@ -138,3 +151,18 @@ class Worker:
 
     def _label(self, rollout: AttemptedRollout) -> str:
         return f"{self.name} | Rollout {rollout.rollout_id}"
+
+
+@dataclass
+class _Record:
+    """The trace of an attempt, None when it ended before that began."""
+
+    trace: AttemptTrace | None = None
+
+    @property
+    def spans(self) -> list[Span]:
+        return self.trace.spans if self.trace else []
+
+    @property
+    def lost_spans(self) -> int:
+        return self.trace.unfinished if self.trace else 0

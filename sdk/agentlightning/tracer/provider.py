@@ -32,12 +32,12 @@ class AttemptProcessor(SpanProcessor):
         self._lock = threading.Lock()
 
     def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
-        """Number the span; its parents have lower numbers."""
+        """Number the span; its parents have lower numbers. One that an ended attempt left behind is dropped."""
         attempt = attempt_of(parent_context)
-        if attempt is None or attempt.ended:
+        if attempt is None:
             with self._lock:
                 self._unattributed += 1
-        else:
+        elif not attempt.ended:
             self._open[_key(span)] = attempt, attempt.next_sequence_id()
 
     def on_end(self, span: ReadableSpan) -> None:

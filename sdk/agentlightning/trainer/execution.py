@@ -91,7 +91,7 @@ class ThreadRunners:
     """One runner in a thread of this process, which does several rollouts at once."""
 
     def __init__(self, agent: LitAgent[Any], store: LightningStoreClient, count: int, max_rollouts: int | None) -> None:
-        self._runner: LitAgentRunner[Any] = LitAgentRunner(max_rollouts=max_rollouts, concurrency=count)
+        self._runner: LitAgentRunner[Any] = LitAgentRunner(max_rollouts=max_rollouts, max_concurrency=count)
         self._agent = agent
         self._store = store
         self._failure: BaseException | None = None

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from agentlightning.errors import AgentError, AttemptTimeoutError
 from agentlightning.runner.execution import AttemptAbandoned, execute
+from agentlightning.runner.hold import Hold
 
 
-async def run(call, *, limit: float | None = None, lost: "asyncio.Future[Any] | None" = None) -> Any:
-    return await execute(call, limit=limit, lost=lost or asyncio.get_running_loop().create_future())
+async def run(call, *, limit: float | None = None, hold: Hold | None = None) -> Any:
+    return await execute(call, limit=limit, hold=hold or Hold())
 
 
 async def forever() -> None:
@@ -88,21 +89,22 @@ async def test_a_thread_is_left_behind_when_its_time_is_up(caplog) -> None:
 
 
 async def test_a_lost_attempt_is_abandoned() -> None:
-    lost: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    hold = Hold()
 
     async def agent() -> None:
-        lost.set_result(None)
+        hold.lose(None)
         await forever()
 
     with pytest.raises(AttemptAbandoned):
-        await run(agent, lost=lost)
+        await run(agent, hold=hold)
 
 
 async def test_an_attempt_that_was_lost_before_it_began_is_abandoned() -> None:
-    lost: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    lost.set_result(None)
+    hold = Hold()
+    hold.lose(None)
+    await asyncio.sleep(0)
     with pytest.raises(AttemptAbandoned):
-        await run(forever, lost=lost)
+        await run(forever, hold=hold)
 
 
 async def test_an_agent_that_is_cancelled_from_within_has_failed() -> None:

@@ -163,7 +163,7 @@ async def test_many_rollouts_run_at_once_and_keep_their_spans_apart(store: Light
 
     queued = await store.enqueue_many_rollouts([EnqueueRolloutRequest(input=number) for number in range(20)])
     ids = [rollout.rollout_id for rollout in queued]
-    async with running(store, agent, concurrency=20):
+    async with running(store, agent, max_concurrency=20):
         assert len(await store.wait_for_rollouts(ids, timeout=20)) == 20
     for rollout_id in ids:
         spans = await store.query_spans(rollout_id)
@@ -174,7 +174,7 @@ async def test_many_rollouts_run_at_once_and_keep_their_spans_apart(store: Light
 async def test_blocking_agents_run_at_once(store: LightningStoreClient) -> None:
     everyone = threading.Barrier(4)
     queued = await store.enqueue_many_rollouts([EnqueueRolloutRequest(input=number) for number in range(4)])
-    async with running(store, lambda task: everyone.wait(5) and None, concurrency=4):
+    async with running(store, lambda task: everyone.wait(5) and None, max_concurrency=4):
         finished = await store.wait_for_rollouts([rollout.rollout_id for rollout in queued], timeout=20)
     assert [rollout.status for rollout in finished] == ["succeeded"] * 4
 
@@ -281,6 +281,23 @@ async def test_an_outcome_that_comes_too_late_changes_nothing_and_leaves_its_spa
     assert find_final_reward(await store.query_spans(cancelled.rollout_id)) == 1.0
 
 
+async def test_an_agent_that_ignores_being_stopped_has_not_succeeded(store: LightningStoreClient) -> None:
+    began = asyncio.Event()
+
+    async def agent(task: str) -> float:
+        began.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            return 1.0
+
+    queued = await store.enqueue_rollout("task")
+    async with running(store, agent):
+        await began.wait()
+    attempt = await store.get_latest_attempt(queued.rollout_id)
+    assert (attempt.status, attempt.failure.type, attempt.final_reward) == ("failed", "RunnerStopped", None)
+
+
 async def test_a_stopped_runner_gives_its_rollout_back(store: LightningStoreClient) -> None:
     began = asyncio.Event()
 
@@ -379,15 +396,25 @@ async def is_given_back(store: LightningStoreClient, rollout_id: str) -> None:
     await store.complete_attempt(rollout_id, again.attempt.attempt_id)
 
 
-@pytest.mark.parametrize("concurrency", [1, 3])
-async def test_a_runner_ends_after_max_rollouts(store: LightningStoreClient, concurrency: int) -> None:
+@pytest.mark.parametrize("max_concurrency", [1, 3])
+async def test_a_runner_ends_after_max_rollouts(store: LightningStoreClient, max_concurrency: int) -> None:
     await store.enqueue_many_rollouts([EnqueueRolloutRequest(input=number) for number in range(7)])
-    runner = LitAgentRunner[str](max_rollouts=5, concurrency=concurrency)
+    runner = LitAgentRunner[str](max_rollouts=5, max_concurrency=max_concurrency)
     with runner.run_context(agent=lambda task: 1.0, store=store):
         await runner.iter()
     rollouts = await store.query_rollouts()
     queued = [rollout for rollout in rollouts if rollout.status == "queuing" and rollout.queue == store.queue]
     assert len(queued) == 2
+
+
+def test_a_runner_that_could_run_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="max_concurrency is 0, expected at least 1"):
+        LitAgentRunner[str](max_concurrency=0)
+
+
+def test_intervals_that_existing_code_passes_are_taken_and_said_to_have_no_effect(caplog) -> None:
+    LitAgentRunner[str](AgentOpsTracer(), max_rollouts=1, poll_interval=5.0, heartbeat_interval=10.0)
+    assert "poll_interval and heartbeat_interval have no effect" in caplog.text
 
 
 async def test_a_step_runs_one_task_with_the_resources_given(store: LightningStoreClient) -> None:
