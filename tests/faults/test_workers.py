@@ -104,6 +104,18 @@ async def work():
 asyncio.run(work())
 print("done", flush=True)
 """
+SLOW_RUNNER = """
+import asyncio, sys, time
+import agentlightning as agl
+
+async def agent(task: int) -> None:
+    time.sleep(2)
+
+runner = agl.LitAgentRunner(max_rollouts=1)
+with runner.run_context(agent=agent, store=agl.LightningStoreClient(sys.argv[1])):
+    asyncio.run(runner.iter())
+print("done", flush=True)
+"""
 
 
 class Store:
@@ -348,13 +360,16 @@ async def test_many_workers_that_slept_through_their_leases_change_nothing(
     assert changed == []
 
 
-async def test_a_plain_loop_of_slow_work_keeps_its_lease(run_script: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", [SLOW_LOOP, SLOW_RUNNER], ids=["a plain loop", "a runner"])
+async def test_slow_work_that_blocks_its_loop_keeps_its_lease(
+    run_script: Callable[..., Any], tmp_path: Path, script: str
+) -> None:
     """The agent blocks its loop for longer than a lease lasts; the client renews it all the same."""
     address = run_script(SERVER_WITH_SHORT_LEASES, str(tmp_path / "store.db")).greeting
     async with grpc.aio.insecure_channel(address) as channel:
         store = Store(StoreServiceStub(channel), address)
         rollout = await store.enqueue()
-        assert run_script(SLOW_LOOP, address).greeting == "done"
+        assert run_script(script, address).greeting == "done"
         finished = await store.get(rollout)
     assert finished.status == RolloutStatus.ROLLOUT_STATUS_SUCCEEDED
     assert finished.attempt_count == 1

@@ -45,7 +45,7 @@ class WorkLoop:
         self._event = event
 
     async def run(self, *, max_rollouts: int | None, max_concurrency: int) -> None:
-        """Run rollouts until there were `max_rollouts`, or the event is set."""
+        """Run rollouts until there were `max_rollouts`, or the event is set, or it is to drain."""
         tickets = itertools.count() if max_rollouts is None else iter(range(max_rollouts))
         self._stop = asyncio.create_task(self._wait_for_event())
         try:
@@ -56,6 +56,11 @@ class WorkLoop:
             raise errors.exceptions[0] from None
         finally:
             self._stop.cancel()
+
+    def drain(self) -> None:
+        """Finish the rollouts in progress and take no more."""
+        _log.warning("[%s] Interrupted: finishing what runs. Interrupt again to stop it.", self._worker.name)
+        self._stop.cancel()
 
     async def _work(self, tickets: Iterable[int]) -> None:
         for _ in tickets:

@@ -14,6 +14,7 @@ from agentlightning.errors import AgentError
 from agentlightning.litagent import LitAgent, as_agent
 from agentlightning.runner.hold import Hold
 from agentlightning.runner.hooks import Hook, Hooks
+from agentlightning.runner.interrupt import first_interrupt
 from agentlightning.runner.loop import StopEvent, WorkLoop
 from agentlightning.runner.worker import Worker
 from agentlightning.store.base import LightningStore
@@ -107,7 +108,9 @@ class LitAgentRunner(Generic[T]):
     async def iter(self, *, event: StopEvent | None = None) -> None:
         """Run rollouts as they come, until `max_rollouts` were run.
 
-        Cancelling it ends the rollouts in progress, and they are delivered again.
+        Cancelling it ends the rollouts in progress, and they are delivered again. Where it is awaited by the main task
+        of `asyncio.run`, the first Ctrl-C lets the rollouts in progress finish and takes no more, and the second
+        cancels it.
 
         Args:
             event: Once it is set, rollouts in progress are finished and no more are taken. One that cannot be waited
@@ -118,10 +121,11 @@ class LitAgentRunner(Generic[T]):
         """
         context = self._ready()
         name = context.worker.name
-        _log.info("[%s] Started async rollouts (max: %s).", name, self._max_rollouts or "unlimited")
         loop = WorkLoop(context.worker, context.store, context.worker_id, event)
         try:
-            await loop.run(max_rollouts=self._max_rollouts, max_concurrency=self._max_concurrency)
+            with first_interrupt(loop.drain):
+                _log.info("[%s] Started async rollouts (max: %s).", name, self._max_rollouts or "unlimited")
+                await loop.run(max_rollouts=self._max_rollouts, max_concurrency=self._max_concurrency)
         finally:
             _log.info("[%s] Finished async rollouts. Processed %d tasks.", name, loop.processed)
 
