@@ -1,8 +1,8 @@
-"""What users have done around the rollouts of a runner. Knows when nothing of it happens: whoever runs them says so."""
+"""What users have done around the rollouts of a runner. Knows neither the store nor when each is called."""
 
 import inspect
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlightning.errors import AgentError
@@ -52,19 +52,26 @@ class Hook:
         """The trace has ended, with these spans; the store is told of the outcome next."""
 
 
-class Hooks:
-    """The hooks of a runner, called one after the other.
+def as_hooks(hooks: Hook | Sequence[Hook] | None) -> tuple[Hook, ...]:
+    """Take what users give for hooks: one, several or none.
 
     Raises:
         AgentError: When one of them is no `Hook`.
     """
+    if isinstance(hooks, Hook):
+        return (hooks,)
+    for index, hook in enumerate(hooks or ()):
+        if not isinstance(hook, Hook):
+            raise AgentError(f"hooks[{index}] is {hook!r}, expected an instance of a class derived from agl.Hook")
+    return tuple(hooks or ())
 
-    def __init__(self, hooks: Iterable[Hook], agent: LitAgent[Any], runner: "LitAgentRunner[Any]") -> None:
-        self._hooks = list(hooks)
+
+class Hooks:
+    """The hooks of a runner, called one after the other."""
+
+    def __init__(self, hooks: Sequence[Hook], agent: LitAgent[Any], runner: "LitAgentRunner[Any]") -> None:
+        self._hooks = hooks
         self._given = {"agent": agent, "runner": runner}
-        for index, hook in enumerate(self._hooks):
-            if not isinstance(hook, Hook):
-                raise AgentError(f"hooks[{index}] is {hook!r}, expected an instance of a class derived from agl.Hook")
 
     async def call(self, name: str, **arguments: Any) -> None:
         """Call a method of each."""

@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 from agentlightning.errors import AgentError
 from agentlightning.litagent import LitAgent, as_agent
 from agentlightning.runner.hold import Hold
-from agentlightning.runner.hooks import Hook, Hooks
+from agentlightning.runner.hooks import Hook, Hooks, as_hooks
 from agentlightning.runner.interrupt import first_interrupt
 from agentlightning.runner.loop import StopEvent, WorkLoop
 from agentlightning.runner.worker import Worker
@@ -51,8 +51,10 @@ class LitAgentRunner(Generic[T]):
         >>> import asyncio
         >>> import agentlightning as agl
         >>> runner = agl.LitAgentRunner[str](max_concurrency=8)
-        >>> with runner.run_context(agent=lambda task: 1.0, store=agl.LightningStoreClient("localhost:4747")):
-        ...     asyncio.run(runner.iter())  # doctest: +SKIP
+        >>> with runner.run_context(agent=lambda task: 1.0, store=agl.LightningStoreClient(address)):
+        ...     rollout = asyncio.run(runner.step("Why?"))
+        >>> rollout.status
+        'succeeded'
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class LitAgentRunner(Generic[T]):
         *,
         agent: object,
         store: LightningStore,
-        hooks: Sequence[Hook] | None = None,
+        hooks: Hook | Sequence[Hook] | None = None,
         worker_id: int | str | None = None,
     ) -> "Iterator[LitAgentRunner[T]]":
         """Make the runner ready for an agent and a store. The store stays open.
@@ -87,7 +89,7 @@ class LitAgentRunner(Generic[T]):
         Args:
             agent: A `LitAgent` or a function.
             store: Where the rollouts come from.
-            hooks: What is done around each rollout, in this order.
+            hooks: What is done around each rollout: one hook, or several in this order.
             worker_id: The worker's name in the store; `Worker-<n>` for a number. None: the host's name and the process.
 
         Raises:
@@ -95,7 +97,7 @@ class LitAgentRunner(Generic[T]):
         """
         number = 0 if worker_id is None else worker_id
         agent = as_agent(agent)
-        worker = Worker(f"Worker {number}", agent, store, self.tracer, Hooks(hooks or (), agent, self))
+        worker = Worker(f"Worker {number}", agent, store, self.tracer, Hooks(as_hooks(hooks), agent, self))
         self._context = _Context(agent, store, worker, _worker_name(worker_id))
         self.tracer.init_worker(number, store)
         try:

@@ -32,12 +32,12 @@ class AttemptProcessor(SpanProcessor):
         self._lock = threading.Lock()
 
     def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
-        """Number the span; its parents have lower numbers. One that an ended attempt left behind is dropped."""
+        """Number the span; its parents have lower numbers."""
         attempt = attempt_of(parent_context)
-        if attempt is None:
+        if attempt is None or attempt.ended:
             with self._lock:
-                self._unattributed += 1
-        elif not attempt.ended:
+                self._unattributed += attempt is None  # What an ended attempt left behind is dropped quietly.
+        else:
             self._open[_key(span)] = attempt, attempt.next_sequence_id()
 
     def on_end(self, span: ReadableSpan) -> None:
