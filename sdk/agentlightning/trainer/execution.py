@@ -5,11 +5,12 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from agentlightning.litagent import LitAgent
-from agentlightning.runner import LitAgentRunner
+from agentlightning.runner import Hook, LitAgentRunner
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.connection import is_in_use
 from agentlightning.trainer.processes import RunnerProcesses
@@ -34,25 +35,38 @@ class Runners(Protocol):
         """Tell of each runner that dies; return when they cannot go on, with the reason."""
 
 
-def runners_for(
-    agent: LitAgent[Any], store: LightningStoreClient, count: int, strategy: Strategy | None, max_rollouts: int | None
-) -> Runners:
+@dataclass(frozen=True)
+class Work:
+    """What runners do: rollouts of a store with an agent, and hooks around them."""
+
+    agent: LitAgent[Any]
+    store: LightningStoreClient
+    max_rollouts: int | None
+    hooks: Sequence[Hook]
+
+    @contextlib.contextmanager
+    def runner(self, number: int, max_concurrency: int = 1) -> Iterator[LitAgentRunner[Any]]:
+        """A runner that is ready for it."""
+        runner: LitAgentRunner[Any] = LitAgentRunner(max_rollouts=self.max_rollouts, max_concurrency=max_concurrency)
+        with runner.run_context(agent=self.agent, store=self.store, hooks=self.hooks, worker_id=number):
+            yield runner
+
+
+def runners_for(work: Work, count: int, strategy: Strategy | None) -> Runners:
     """Processes where they are possible, else threads, and said in one line why."""
     if strategy == "threads":
-        return ThreadRunners(agent, store, count, max_rollouts)
+        return ThreadRunners(work, count)
     if (obstacle := _obstacle_to_forking()) is None:
-        return ProcessRunners(agent, store, count, max_rollouts)
+        return ProcessRunners(work, count)
     _log.warning("The %d runners share this process: %s.", count, obstacle)
-    return ThreadRunners(agent, store, count, max_rollouts)
+    return ThreadRunners(work, count)
 
 
 class ProcessRunners:
     """One process a runner."""
 
-    def __init__(self, agent: LitAgent[Any], store: LightningStoreClient, count: int, max_rollouts: int | None) -> None:
-        self._agent = agent
-        self._store = store
-        self._max_rollouts = max_rollouts
+    def __init__(self, work: Work, count: int) -> None:
+        self._work = work
         self._processes = RunnerProcesses(count, self._run)
 
     def start(self) -> None:
@@ -82,18 +96,16 @@ class ProcessRunners:
         return "the supervisor of the runners is gone"
 
     def _run(self, number: int, lifeline: int) -> None:
-        runner: LitAgentRunner[Any] = LitAgentRunner(max_rollouts=self._max_rollouts)
-        with runner.run_context(agent=self._agent, store=self._store, worker_id=number):
+        with self._work.runner(number) as runner:
             asyncio.run(_until_closed(lifeline, runner))
 
 
 class ThreadRunners:
     """One runner in a thread of this process, which does several rollouts at once."""
 
-    def __init__(self, agent: LitAgent[Any], store: LightningStoreClient, count: int, max_rollouts: int | None) -> None:
-        self._runner: LitAgentRunner[Any] = LitAgentRunner(max_rollouts=max_rollouts, max_concurrency=count)
-        self._agent = agent
-        self._store = store
+    def __init__(self, work: Work, count: int) -> None:
+        self._work = work
+        self._count = count
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="runners", daemon=True)
         self._lifeline, self._end_of_line = os.pipe()
@@ -117,8 +129,8 @@ class ThreadRunners:
 
     def _run(self) -> None:
         try:
-            with self._runner.run_context(agent=self._agent, store=self._store, worker_id=0):
-                asyncio.run(_until_closed(self._lifeline, self._runner))
+            with self._work.runner(0, max_concurrency=self._count) as runner:
+                asyncio.run(_until_closed(self._lifeline, runner))
         except Exception as error:
             self._failure = error
         finally:

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +17,11 @@ from agentlightning.algorithm import Algorithm
 from agentlightning.algorithm.evaluation import Evaluation, evaluate, mean_reward
 from agentlightning.errors import AgentCheckError, AgentError, AlgorithmError, AttemptLostError, StoreError
 from agentlightning.litagent import LitAgent
+from agentlightning.runner import Hook
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.embedded import EmbeddedStore
 from agentlightning.trainer import report
-from agentlightning.trainer.execution import Runners, Strategy, runners_for
+from agentlightning.trainer.execution import Runners, Strategy, Work, runners_for
 from agentlightning.types import (
     AttemptedRollout,
     Dataset,
@@ -83,6 +84,7 @@ class Session:
     strategy: Strategy | None
     max_rollouts: int | None
     folder: Path
+    hooks: Sequence[Hook]
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
@@ -95,7 +97,8 @@ class Session:
         with _store(self.store, self.folder) as (address, embedded):
             queue = self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
             client = LightningStoreClient(address, queue=queue)
-            runners = runners_for(self.agent, client, self.n_runners, self.strategy, self.max_rollouts)
+            work = Work(self.agent, client, self.max_rollouts, self.hooks)
+            runners = runners_for(work, self.n_runners, self.strategy)
             runners.start()
             if embedded is not None:
                 embedded.keep_running()

@@ -1,5 +1,6 @@
 """Training in one call, as its users meet it: what can be set, and `fit`. Knows no step of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ from agentlightning.adapter import TraceAdapter, TraceToMessages
 from agentlightning.algorithm import Algorithm, algo
 from agentlightning.errors import AlgorithmError
 from agentlightning.litagent import as_agent
+from agentlightning.runner import Hook
+from agentlightning.runner.hooks import as_hooks
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.embedded import DEFAULT_FOLDER
 from agentlightning.trainer.execution import Strategy
@@ -30,6 +33,8 @@ class Trainer:
         strategy: `processes` (the default, where they are possible) or `threads`, for debugging.
         max_rollouts: How many rollouts each runner takes. None: any number.
         folder: Where results and the embedded store are kept.
+        hooks: What is done around each rollout: one hook, or several in this order. Each runner process has a copy of
+            its own, so what a hook counts is to be seen here only with `strategy="threads"`.
         n_workers: An older name of `n_runners`.
     """
 
@@ -45,6 +50,7 @@ class Trainer:
         strategy: Strategy | None = None,
         max_rollouts: int | None = None,
         folder: str | Path = DEFAULT_FOLDER,
+        hooks: Hook | Sequence[Hook] | None = None,
         n_workers: int | None = None,
     ) -> None:
         self.algorithm = _as_algorithm(algorithm)
@@ -58,6 +64,7 @@ class Trainer:
         self.strategy = strategy
         self.max_rollouts = max_rollouts
         self.folder = Path(folder)
+        self.hooks = as_hooks(hooks)
 
     def fit(
         self,
@@ -98,6 +105,7 @@ class Trainer:
             strategy=self.strategy,
             max_rollouts=self.max_rollouts,
             folder=self.folder,
+            hooks=self.hooks,
         ).run()
 
     def dev(
@@ -115,6 +123,7 @@ class Trainer:
             queue=self.queue,
             strategy="threads",
             folder=self.folder,
+            hooks=self.hooks,
         )
         return trainer.fit(agent, tasks_of(train_dataset, _DEV_TASKS), val_dataset=tasks_of(val_dataset, _DEV_TASKS))
 

@@ -126,3 +126,20 @@ def test_a_setting_that_cannot_be_is_refused_by_name(options: str) -> None:
 def test_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(agl.AlgorithmError, match="train_dataset"):
         agl.Trainer().fit(lambda task: 1.0, [])
+
+
+@pytest.mark.parametrize("strategy", ["processes", "threads"])
+def test_hooks_are_called_around_the_rollouts_of_all_runners(start: Start, strategy: str) -> None:
+    training = start(
+        fit="class Saying(agl.Hook):\n"
+        "    async def on_rollout_end(self, *, spans, **_):\n"
+        "        print('HOOK', len(spans), flush=True)\n"
+        f"agl.Trainer(hooks=Saying(), strategy='{strategy}').fit(lambda task: 1.0, ['a', 'b'])"
+    )
+    assert training.finish() == 0
+    assert training.output.count("HOOK 2\n") == 3
+
+
+def test_what_is_no_hook_is_refused_before_anything_starts() -> None:
+    with pytest.raises(agl.AgentError, match=r"hooks\[0\] is <class"):
+        agl.Trainer(hooks=[agl.Hook])  # type: ignore[list-item]
