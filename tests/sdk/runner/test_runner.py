@@ -455,6 +455,31 @@ async def test_a_step_raises_what_the_agent_raised_after_the_attempt_has_failed(
     assert (await store.get_rollout_by_id(ids[0])).status == "failed"
 
 
+async def test_a_step_that_is_cancelled_has_not_succeeded(store: LightningStoreClient) -> None:
+    ids = []
+
+    async def agent(task: str, rollout_id: str) -> float:
+        ids.append(rollout_id)
+        stepping.cancel()
+        await asyncio.get_running_loop().create_future()
+        return 1.0
+
+    runner = LitAgentRunner[str]()
+    with runner.run_context(agent=agent, store=store):
+        stepping = asyncio.create_task(runner.step("task"))
+        await asyncio.wait([stepping])
+    attempt = await store.get_latest_attempt(ids[0])
+    assert (stepping.cancelled(), attempt.status, attempt.failure.type) == (True, "failed", "RunnerStopped")
+
+
+async def test_a_step_is_finished_whatever_its_event_says(store: LightningStoreClient) -> None:
+    event = asyncio.Event()
+    event.set()
+    runner = LitAgentRunner[str]()
+    with runner.run_context(agent=lambda task: 1.0, store=store):
+        assert (await runner.step("task", event=event)).status == "succeeded"
+
+
 async def test_a_step_without_the_resource_says_which(store: LightningStoreClient) -> None:
     runner = LitAgentRunner[str]()
     with (
