@@ -103,7 +103,7 @@ async def test_the_second_interrupt_gives_back_what_runs(
     runner.send(signal.SIGINT)
     hear(runner, "Interrupted")
     runner.send(signal.SIGINT)
-    assert runner.wait() == -signal.SIGINT
+    assert runner.wait() == -signal.SIGINT, runner.said
     assert await is_given_back(store, rollouts[0])
 
 
@@ -121,7 +121,7 @@ async def test_a_runner_that_is_part_of_a_program_leaves_interrupts_alone(
     """Here `asyncio.run` handles them, and cancels everything at the first."""
     runner = start_runner(agent, "as a task")
     runner.send(signal.SIGINT)
-    assert runner.wait() == -signal.SIGINT
+    assert runner.wait() == -signal.SIGINT, runner.said
     assert await is_given_back(store, rollouts[0])
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,9 +73,9 @@ class Worker:
             error = caught
         self._log(rollout, record.spans, error, time.perf_counter() - began)
         if isinstance(error, _STOPPED):
-            await self._give_back(rollout, error, record.lost_spans)
+            await self._report_soon(rollout, self._complete(rollout, failure_of(error), record.lost_spans))
             raise error
-        await self._complete(rollout, failure_of(error) if error else None, record.lost_spans)
+        await self._report(rollout, failure_of(error) if error else None, record.lost_spans)
         return error
 
     async def _run(self, rollout: AttemptedRollout, hold: Hold, record: "_Record") -> None:
@@ -101,6 +101,15 @@ class Worker:
         finally:
             await self._hooks.call("on_trace_end", tracer=self._tracer, rollout=rollout)
 
+    async def _report(self, rollout: AttemptedRollout, failure: Failure | None, lost_spans: int) -> None:
+        """Report the outcome, also when the runner is stopped meanwhile: it would be worked for again."""
+        report = asyncio.create_task(self._complete(rollout, failure, lost_spans))
+        try:
+            await asyncio.shield(report)
+        except asyncio.CancelledError:
+            await self._report_soon(rollout, report)
+            raise
+
     async def _complete(self, rollout: AttemptedRollout, failure: Failure | None, lost_spans: int) -> None:
         ids = rollout.rollout_id, rollout.attempt.attempt_id
         spans = self._delivery.take(rollout.attempt.attempt_id)
@@ -115,11 +124,11 @@ class Worker:
             _log.error("[%s] Lost %d span(s), which were refused: %s", self._label(rollout), len(spans), error)
             await self._store.complete_attempt(*ids, failure=failure, lost_span_count=lost_spans + len(spans))
 
-    async def _give_back(self, rollout: AttemptedRollout, error: BaseException, lost_spans: int) -> None:
-        """Let the rollout be delivered again, if the store can be told before the program ends."""
+    async def _report_soon(self, rollout: AttemptedRollout, report: Awaitable[None]) -> None:
+        """Report, if the store can be told before the program ends."""
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                await self._complete(rollout, failure_of(error), lost_spans)
+                await report
         except (StoreError, TimeoutError) as refusal:
             _log.warning("[%s] The store will notice by itself: %s", self._label(rollout), refusal)
 

@@ -314,6 +314,19 @@ async def test_a_stopped_runner_gives_its_rollout_back(store: LightningStoreClie
     assert again.rollout_id == queued.rollout_id
 
 
+async def test_an_outcome_is_reported_though_the_runner_is_stopped_meanwhile(store: LightningStoreClient) -> None:
+    class Stopping(Counting):
+        async def complete_attempt(self, *ids: Any, **outcome: Any) -> Any:
+            runner.cancel()
+            await asyncio.sleep(0)
+            return await store.complete_attempt(*ids, **outcome)
+
+    queued = await store.enqueue_rollout("task")
+    async with running(Stopping(store), lambda task: 1.0) as runner:  # type: ignore[arg-type]
+        await asyncio.wait([runner])
+    assert (runner.cancelled(), (await store.get_rollout_by_id(queued.rollout_id)).status) == (True, "succeeded")
+
+
 class Asked:
     """An event that can only be asked."""
 
