@@ -37,6 +37,7 @@ from agentlightning.errors import AttemptLostError as AttemptLostError
 from agentlightning.errors import AttemptTimeoutError as AttemptTimeoutError
 from agentlightning.errors import ConflictError as ConflictError
 from agentlightning.errors import EmptyTrainingDataError as EmptyTrainingDataError
+from agentlightning.errors import InstrumentationError as InstrumentationError
 from agentlightning.errors import InvalidRequestError as InvalidRequestError
 from agentlightning.errors import MissingResourceError as MissingResourceError
 from agentlightning.errors import NotFoundError as NotFoundError

@@ -11,6 +11,7 @@ AgentLightningError
 +-- AgentError                  the agent, its signature or what it returned
 |   +-- MissingResourceError    the agent asks for a resource that the rollout does not have
 |   +-- AgentCheckError         the first rollout of a fit did not succeed
++-- InstrumentationError        an instrumentor is not installed
 +-- PromptTemplateError         a template cannot be rendered, read or written
 +-- AlgorithmError              an algorithm cannot start or go on
 +-- EmptyTrainingDataError      the spans of a rollout hold nothing to learn from
@@ -79,6 +80,10 @@ class AttemptTimeoutError(AgentError, TimeoutError):
 
 class AgentCheckError(AgentError):
     """The first rollout of a fit did not succeed, so no other was spent."""
+
+
+class InstrumentationError(AgentLightningError, ValueError):
+    """An instrumentor that a tracer is to enable is not installed."""
 
 
 class PromptTemplateError(AgentLightningError, ValueError):

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry import context as otel_context
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 from agentlightning.errors import (
     AttemptLostError,
@@ -78,8 +80,9 @@ class _GrpcThread:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.connections: dict[str, Connection] = {}
         self._starting = threading.Lock()
-        # Of its own: our traffic must not carry a rollout's identity into somebody's instrumentation.
+        # Of its own: our traffic carries no rollout's identity, and is not traced by instrumentors of gRPC.
         self._context = contextvars.Context()
+        self._context.run(otel_context.attach, otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         self._jobs: deque[Callable[[], None]] = deque()
         self._is_woken = False
         self._ended: dict[asyncio.AbstractEventLoop, list[_Call[Any]]] = {}

@@ -8,6 +8,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 
+from agentlightning.tracer.duplicates import ModelCalls
 from agentlightning.types import Span
 
 _ATTEMPT: Final = otel_context.create_key("agentlightning-attempt")
@@ -24,6 +25,7 @@ class AttemptTrace:
         attempt_id: The attempt, empty when the trace belongs to none.
         root: The span of the whole attempt.
         unfinished: How many spans were still open when the attempt ended, and so were not recorded.
+        model_calls: The calls of models, so that each is one span.
     """
 
     root: trace.Span
@@ -35,6 +37,7 @@ class AttemptTrace:
         self.attempt_id = attempt_id
         self.unfinished = 0
         self.ended = False
+        self.model_calls = ModelCalls()
         self._numbers = itertools.count(next_sequence_id)
         self._spans: list[Span] = []
         self._deliver = deliver

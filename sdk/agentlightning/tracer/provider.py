@@ -16,8 +16,10 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tra
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import format_span_id
 
 from agentlightning.tracer.attempt import AttemptTrace, attempt_of
+from agentlightning.tracer.duplicates import OWN_SCOPE
 from agentlightning.types import Span
 
 _log = logging.getLogger(__name__)
@@ -39,12 +41,14 @@ class AttemptProcessor(SpanProcessor):
                 self._unattributed += attempt is None  # What an ended attempt left behind is dropped quietly.
         else:
             self._open[_key(span)] = attempt, attempt.next_sequence_id()
+            attempt.model_calls.start(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Hand the span over."""
         attempt, sequence_id = self._open.pop(_key(span), (None, 0))
-        if attempt:
-            attempt.add(Span.from_opentelemetry(span, attempt.rollout_id, attempt.attempt_id, sequence_id))
+        if attempt and attempt.model_calls.end(span):
+            taken = Span.from_opentelemetry(span, attempt.rollout_id, attempt.attempt_id, sequence_id)
+            attempt.add(_moved(taken, attempt.model_calls.parent_id(span)))
 
     def end(self, attempt: AttemptTrace) -> None:
         """Accept no more spans of an attempt, and count those that never ended."""
@@ -79,14 +83,14 @@ def own_tracer() -> trace.Tracer:
     """The tracer of our own spans: never sampled away and never cut, as a provider made for operations would."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         _log.warning("OTEL_SDK_DISABLED is set: no spans and no rewards will be recorded; unset it to train")
-    return _own_provider().get_tracer("agentlightning")
+    return own_provider().get_tracer(OWN_SCOPE)
 
 
 def join_global_provider() -> None:
     """See the spans that others make: join the global tracer provider, or be it where nobody has set one."""
     with _joining:
         if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-            trace.set_tracer_provider(_own_provider())
+            trace.set_tracer_provider(own_provider())
         provider = trace.get_tracer_provider()
         if provider not in _joined and hasattr(provider, "add_span_processor"):
             provider.add_span_processor(processor)
@@ -94,7 +98,8 @@ def join_global_provider() -> None:
 
 
 @functools.cache
-def _own_provider() -> TracerProvider:
+def own_provider() -> TracerProvider:
+    """The provider of our own spans, and of instrumentors that a tracer enables."""
     unlimited = SpanLimits(*[SpanLimits.UNSET] * 8)
     provider = TracerProvider(
         sampler=ALWAYS_ON, id_generator=_SecretIds(), span_limits=unlimited, shutdown_on_exit=False
@@ -102,6 +107,13 @@ def _own_provider() -> TracerProvider:
     provider.add_span_processor(processor)
     _joined.add(provider)
     return provider
+
+
+def _moved(span: Span, parent_id: int | None) -> Span:
+    """The span as a child of this parent."""
+    if span.parent and parent_id:
+        span.parent_id = span.parent.span_id = format_span_id(parent_id)
+    return span
 
 
 def _key(span: ReadableSpan) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Recording what an agent does as spans of its attempt. Knows OpenTelemetry; of the store, only that it takes spans."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
@@ -14,6 +14,7 @@ from agentlightning.semconv import ATTEMPT_ID, ROLLOUT_ID, ROLLOUT_SPAN
 from agentlightning.store.base import LightningStore
 from agentlightning.tracer.attempt import AttemptTrace, Deliver, with_attempt
 from agentlightning.tracer.instrumentation import instrument, uninstrument
+from agentlightning.tracer.instrumentors import checked, gen_ai_instrumentors
 from agentlightning.tracer.provider import join_global_provider, own_tracer, processor
 from agentlightning.types import Span
 
@@ -29,9 +30,22 @@ class Tracer:
     limit meant for operations cuts them. The spans that others make are seen too: it joins the global tracer provider
     and never replaces it; where none was set, it sets its own. A program that brings its own provider sets it before
     the first worker starts, as OpenTelemetry lets nobody replace one.
+
+    Calls of the `openai` package are recorded by itself. OpenTelemetry's instrumentors of other packages are enabled
+    while a worker runs; a call of a model that one of them sees too stays one span, the tracer's own:
+
+        runner = agl.LitAgentRunner(tracer=agl.Tracer(instrumentors=["httpx", "langchain"]))
+
+    Args:
+        instrumentors: The names of those to enable, as their packages announce them to OpenTelemetry. None: those of
+            agent frameworks and models' clients that are installed.
+
+    Raises:
+        InstrumentationError: One of the names is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, instrumentors: Iterable[str] | None = None) -> None:
+        self._instrumentors = None if instrumentors is None else checked(instrumentors)
         self._store: LightningStore | None = None
 
     def init_worker(self, worker_id: int | str, store: LightningStore | None = None) -> None:
@@ -44,12 +58,14 @@ class Tracer:
         _log.info("[Worker %s] Setting up tracer...", worker_id)
         self._store = store
         join_global_provider()
-        instrument()
+        if self._instrumentors is None:
+            self._instrumentors = gen_ai_instrumentors()
+        instrument(self._instrumentors)
         _log.info("[Worker %s] Instrumentation applied.", worker_id)
 
     def teardown_worker(self, worker_id: int | str) -> None:
         """Undo `init_worker`."""
-        uninstrument()
+        uninstrument(self._instrumentors or ())
         if count := processor.take_unattributed():
             _log.info("[Worker %s] %d span(s) belonged to no rollout and were not recorded.", worker_id, count)
         _log.info("[Worker %s] Instrumentation removed.", worker_id)
