@@ -2,16 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROTO_BIN := .venv-proto/bin
+INTEGRATIONS_BIN := .venv-integrations/bin
 PROTOC := $(PROTO_BIN)/python -m grpc_tools.protoc -Iproto
 PROTOS := $(wildcard proto/agentlightning/v1/*.proto)
-# The development tools, as pyproject.toml's dependency group names them: pip learnt to read groups in 25.1.
-DEV := $(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))'
+# What a dependency group of pyproject.toml names, one line an entry: pip learnt to read groups in 25.1.
+GROUP := $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-python faults bench bench-peer lint types imports proto proto-check format clean
+.PHONY: help demo install test test-python test-integrations faults bench bench-peer lint types imports proto proto-check format clean
 
 help:  ## Say what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: .venv/installed  ## Watch an agent's prompt get better, in about a minute
 	$(BIN)/python examples/room_selector/room_selector_apo.py
@@ -22,6 +23,9 @@ test: proto-check lint types imports test-python  ## Everything CI checks
 
 test-python: .venv/dev  ## The tests alone
 	$(BIN)/python -m pytest
+
+test-integrations: .venv-integrations/installed  ## The tests with other people's agent packages, which it installs
+	$(INTEGRATIONS_BIN)/python -m pytest tests/sdk/integrations
 
 faults: .venv/dev  ## The fault tests at length, with their counts
 	AGL_TEST_LENGTH=long $(BIN)/python -m pytest tests/faults
@@ -58,7 +62,7 @@ format: .venv/dev  ## Format the code
 	$(BIN)/ruff format .
 
 clean:  ## Remove what the targets above made
-	rm -rf .venv .venv-proto .agentlightning
+	rm -rf .venv .venv-proto .venv-integrations .agentlightning
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
@@ -69,11 +73,17 @@ clean:  ## Remove what the targets above made
 	touch $@
 
 .venv/dev: .venv/installed
-	$(DEV) | $(BIN)/python -m pip install --quiet --requirement /dev/stdin
+	$(GROUP) dev | $(BIN)/python -m pip install --quiet --requirement /dev/stdin
 	touch $@
 
 # A venv of its own: stubs that import on protobuf 5.26 to 7 come from a generator that wants an older protobuf.
 .venv-proto/installed: Makefile
 	$(PYTHON) -m venv .venv-proto
 	$(PROTO_BIN)/python -m pip install --quiet 'grpcio-tools==1.63.2' 'mypy-protobuf==3.6.0' 'setuptools<81' 'buf-bin==1.75.0'
+	touch $@
+
+# A venv of its own: nobody who works on the rest should install what these packages bring.
+.venv-integrations/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-integrations
+	($(GROUP) integrations; echo --editable .) | $(INTEGRATIONS_BIN)/python -m pip install --quiet --requirement /dev/stdin
 	touch $@

@@ -5,6 +5,7 @@ it is enabled.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
@@ -17,20 +18,36 @@ _log = logging.getLogger(__name__)
 
 _GROUP: Final = "opentelemetry_instrumentor"
 
-_FRAMEWORKS: Final = frozenset(
-    {"agno", "autogen", "crewai", "dspy", "haystack", "langchain", "llama_index", "llamaindex", "openai_agents"}
-)
 # Not `openai`: the tracer's own spans of its calls say more, so another instrumentor's would only be dropped.
-_CLIENTS: Final = frozenset(
-    {"anthropic", "bedrock", "cohere", "google_genai", "groq", "litellm", "mistralai", "ollama", "vertexai"}
-)
-GEN_AI: Final = _FRAMEWORKS | _CLIENTS
-"""The names that are enabled where they are installed and nobody chose: frameworks of agents, and models' clients."""
+GEN_AI: Final = {
+    "agno": "agno",
+    "anthropic": "anthropic",
+    "bedrock": "botocore",
+    "cohere": "cohere",
+    "crewai": "crewai",
+    "dspy": "dspy",
+    "google_genai": "google.genai",
+    "groq": "groq",
+    "haystack": "haystack",
+    "langchain": "langchain_core",
+    "litellm": "litellm",
+    "llama_index": "llama_index",
+    "llamaindex": "llama_index",
+    "mistralai": "mistralai",
+    "ollama": "ollama",
+    "openai_agents": "agents",
+    "vertexai": "vertexai",
+}
+"""The instrumentors of agent frameworks and of models' clients, and the module that each is about."""
 
 
 def gen_ai_instrumentors() -> tuple[str, ...]:
-    """The names of `GEN_AI` that are installed."""
-    return tuple(sorted(_installed().keys() & GEN_AI))
+    """The names of `GEN_AI` that are installed and of use here.
+
+    An instrumentor imports what it is about, which takes seconds for some: one whose module the program has not
+    imported is left out.
+    """
+    return tuple(name for name in sorted(_installed()) if GEN_AI.get(name) in sys.modules)
 
 
 def checked(names: Iterable[str]) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ class Tracer:
 
     Args:
         instrumentors: The names of those to enable, as their packages announce them to OpenTelemetry. None: those of
-            agent frameworks and models' clients that are installed.
+            agent frameworks and models' clients that are installed, and whose module the program has imported when the
+            first worker starts.
 
     Raises:
         InstrumentationError: One of the names is not installed.

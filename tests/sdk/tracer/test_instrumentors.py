@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import agentlightning as agl
@@ -78,10 +79,17 @@ def test_it_stays_until_the_last_worker_is_gone(installed: list[str]) -> None:
     assert installed == ["instrument", "uninstrument"]
 
 
-def test_those_of_models_and_agents_are_enabled_by_default(installed: list[str]) -> None:
-    tracer = agl.Tracer()
-    with working(tracer):
+def test_that_of_a_models_client_is_enabled_by_default_where_the_program_uses_it(
+    installed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "google.genai", ModuleType("google.genai"))
+    with working(agl.Tracer()):
         assert installed == ["instrument"]
+
+
+def test_and_not_where_it_does_not(installed: list[str]) -> None:
+    with working(agl.Tracer()):
+        assert installed == []
 
 
 def test_an_empty_list_enables_none(installed: list[str]) -> None:
