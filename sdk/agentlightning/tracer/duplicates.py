@@ -12,6 +12,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 OWN_SCOPE: Final = "agentlightning"
 """The instrumentation scope of the tracer's own spans; those of kind `CLIENT` are calls of models."""
+LITELLM_SCOPE: Final = "agentlightning.litellm"
+"""That of its calls through LiteLLM, which stand around those that LiteLLM makes through another package."""
 
 _OPERATIONS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings", "response", "responses"})
 _OLDER_KEYS: Final = ("gen_ai.prompt.", "gen_ai.request.", "llm.")
@@ -27,19 +29,20 @@ class ModelCalls:
     def __init__(self) -> None:
         self._own: set[int] = set()
         self._inside: set[int] = set()  # spans of others that began inside one of ours
-        self._open: dict[int, ReadableSpan] = {}  # spans of others
+        self._open: dict[int, ReadableSpan] = {}  # spans that may be dropped
         self._dropped: dict[int, int | None] = {}  # and what their children are children of instead
         self._answers: set[Hashable] = set()
 
     def start(self, span: ReadableSpan) -> None:
         """Note a span that starts."""
         span_id, parent_id = _id(span), _parent_id(span)
+        if _scope(span) != OWN_SCOPE:
+            self._open[span_id] = span
         if _is_own_call(span):
             self._own.add(span_id)
-        elif not _is_own(span):
-            self._open[span_id] = span
-            if parent_id in self._own or parent_id in self._inside:
-                self._inside.add(span_id)
+            self._drop_around(span)
+        elif not _is_own(span) and (parent_id in self._own or parent_id in self._inside):
+            self._inside.add(span_id)
 
     def end(self, span: ReadableSpan) -> bool:
         """Note a span that ends.
@@ -77,8 +80,12 @@ class ModelCalls:
         return _is_model_call(span) and (_id(span) in self._inside or _answer(span) in self._answers)
 
 
+def _scope(span: ReadableSpan) -> str:
+    return span.instrumentation_scope.name if span.instrumentation_scope else ""
+
+
 def _is_own(span: ReadableSpan) -> bool:
-    return span.instrumentation_scope is not None and span.instrumentation_scope.name == OWN_SCOPE
+    return _scope(span) in (OWN_SCOPE, LITELLM_SCOPE)
 
 
 def _is_own_call(span: ReadableSpan) -> bool:

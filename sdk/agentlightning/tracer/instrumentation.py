@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from agentlightning.tracer.instrumentors import enable
+from agentlightning.tracer.litellm import instrument_litellm
 from agentlightning.tracer.openai import instrument_openai
 from agentlightning.tracer.provider import own_provider
 from agentlightning.tracer.threads import carry_context
@@ -30,7 +31,7 @@ class _Shared:
 
 
 _lock = threading.Lock()
-_own = _Shared(lambda: [*carry_context(), *instrument_openai()])
+_own = _Shared(lambda: [*carry_context(), *instrument_openai(), *instrument_litellm()])
 _others: dict[str, _Shared] = {}
 
 

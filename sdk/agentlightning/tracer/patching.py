@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 
-def patch(owner: type, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
-    """Replace a method by what `wrap` makes of it.
+def patch(owner: object, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
+    """Replace a method, or a module's function, by what `wrap` makes of it.
 
     Returns:
         What puts the method back, unless somebody else has replaced it since.
