@@ -25,7 +25,7 @@ test-python: .venv/dev  ## The tests alone
 	$(BIN)/python -m pytest
 
 test-integrations: .venv-integrations/installed  ## The tests with other people's agent packages, which it installs
-	$(INTEGRATIONS_BIN)/python -m pytest tests/sdk/integrations
+	$(INTEGRATIONS_BIN)/python -m pytest -W default --disable-warnings tests/sdk/integrations  # what they warn of is theirs
 
 faults: .venv/dev  ## The fault tests at length, with their counts
 	AGL_TEST_LENGTH=long $(BIN)/python -m pytest tests/faults

@@ -2,7 +2,9 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+_WRAP: Final = "_agentlightning_wrap"
 
 
 def patch(owner: object, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
@@ -12,7 +14,10 @@ def patch(owner: object, name: str, wrap: Callable[[Callable[..., Any]], Callabl
         What puts the method back, unless somebody else has replaced it since.
     """
     original = getattr(owner, name)
+    if getattr(original, _WRAP, None) is wrap:  # somebody has wrapped ours, and did not take it off again
+        return lambda: None
     replacement = functools.wraps(original)(wrap(original))
+    setattr(replacement, _WRAP, wrap)
     setattr(owner, name, replacement)
 
     def restore() -> None:

@@ -12,7 +12,6 @@ from .conftest import Run, needs
 
 
 @pytest.mark.parametrize("folder", ["langgraph_agent"])
-@pytest.mark.filterwarnings("default::DeprecationWarning")  # of their own packages
 async def test_a_call_that_three_see_is_one_span_in_its_place(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     needs("opentelemetry.instrumentation.langchain", "opentelemetry.instrumentation.openai")
     spans = await run(agl.Tracer(instrumentors=["langchain", "openai"]))

@@ -14,11 +14,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 HELLO = [{"role": "user", "content": "Hello?"}]
 
 Ask = Callable[..., Awaitable[list[agl.Span]]]
-pytestmark = [
-    pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"]),
-    # LiteLLM's own logging is left unawaited when a loop ends.
-    pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])
 
 
 def reply(request: ChatRequest) -> ChatReply:

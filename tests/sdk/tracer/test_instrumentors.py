@@ -1,5 +1,6 @@
 """OpenTelemetry's instrumentors, played by one that is installed for the test: a folder with its metadata."""
 
+import functools
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -224,3 +225,24 @@ async def test_a_call_that_only_another_sees_is_kept() -> None:
         async with tracer.trace_context() as attempt:
             around(lambda: None)()
     assert [span.name for span in attempt.spans[1:]] == ["chat m", "their own part"]
+
+
+async def test_a_method_that_somebody_wrapped_and_left_so_is_not_recorded_twice() -> None:
+    class Asking:
+        def ask(self) -> None:
+            asked.append("theirs")
+
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> None:
+            asked.append("ours")
+            method(*args)
+
+        return call
+
+    asked: list[str] = []
+    restore = patch(Asking, "ask", wrap)
+    Asking.ask = functools.wraps(Asking.ask)(functools.partial(Asking.ask))  # type: ignore[method-assign]
+    restore()
+    patch(Asking, "ask", wrap)
+    Asking.ask(Asking())
+    assert asked == ["ours", "theirs"]
