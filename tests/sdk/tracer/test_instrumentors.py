@@ -4,7 +4,7 @@ import functools
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from agentlightning.testing import ChatReply, OpenAIServer
 from agentlightning.tracer.patching import patch
 from agentlightning.types import Span
-from openai import OpenAI
+from openai import BadRequestError, DefaultHttpxClient, OpenAI
 from openai.resources.chat.completions import Completions
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Tracer
@@ -167,55 +167,53 @@ def reply(request: Any) -> ChatReply:
     return ChatReply("It is blue.", [("look", {})] if request.tools else [])
 
 
-async def recorded(seeing: Seeing, *, theirs_first: bool = False, messages: Any = HELLO, **request: Any) -> list[Span]:
-    """The spans of one call that the tracer and another instrumentor see; the other wraps it first, or last."""
+def inside(_: Any) -> None:
+    """As those do that wrap what a client calls: their span lies inside ours."""
+    around(lambda: None)()
+
+
+async def recorded(seeing: Callable[..., Any], *, messages: Any = HELLO, **request: Any) -> list[Span]:
+    """The spans of one call that the tracer and another instrumentor see."""
     tracer = agl.Tracer(instrumentors=[])
-    restore = patch(Completions, "create", seeing) if theirs_first else None
-    with OpenAIServer(reply) as server, OpenAI(api_key="any", base_url=server.base_url, max_retries=0) as client:
-        with working(tracer):
-            restore = restore or patch(Completions, "create", seeing)
-            async with tracer.trace_context() as attempt:
-                with of_others().start_as_current_span("agent"):
-                    try:
-                        client.chat.completions.create(model="m", messages=messages, **request)
-                    except Exception:
-                        assert messages is not HELLO
-            if not theirs_first:
-                restore()
-        if theirs_first:
-            restore()
+    http_client = DefaultHttpxClient(event_hooks={"request": [inside]} if seeing is inside else {})
+    with (
+        OpenAIServer(reply) as server,
+        OpenAI(api_key="any", base_url=server.base_url, max_retries=0, http_client=http_client) as client,
+        working(tracer),
+    ):
+        restore = patch(Completions, "create", seeing) if seeing is not inside else lambda: None
+        async with tracer.trace_context() as attempt:
+            with of_others().start_as_current_span("agent"), suppress(BadRequestError):
+                client.chat.completions.create(model="m", messages=messages, **request)
+        restore()
     return attempt.spans[1:]
 
 
 LOOK: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 
 
-@pytest.mark.parametrize("theirs_first", [True, False])
-@pytest.mark.parametrize("seeing", [around, beside])
-async def test_a_call_that_another_sees_too_is_one_span_of_ours(seeing: Seeing, theirs_first: bool) -> None:
-    spans = await recorded(seeing, theirs_first=theirs_first)
+@pytest.mark.parametrize("seeing", [around, beside, inside])
+async def test_a_call_that_another_sees_too_is_one_span_of_ours(seeing: Seeing) -> None:
+    spans = await recorded(seeing)
     assert [span.name for span in spans if span.name != "their own part"] == ["agent", "openai.chat.completion"]
 
 
-@pytest.mark.parametrize("theirs_first", [True, False])
-@pytest.mark.parametrize("seeing", [around, beside])
-async def test_every_span_that_is_kept_has_a_parent_that_is_kept(seeing: Seeing, theirs_first: bool) -> None:
-    spans = await recorded(seeing, theirs_first=theirs_first, tools=[LOOK])
-    agent, *others = (span for span in spans if span.name != "their own part")
-    call, tool = others
+@pytest.mark.parametrize("seeing", [around, beside, inside])
+async def test_ours_stands_where_theirs_did(seeing: Seeing) -> None:
+    spans = await recorded(seeing, tools=[LOOK])
+    agent, call, tool = (span for span in spans if span.name != "their own part")
     assert (call.parent_id, tool.parent_id) == (agent.span_id, call.span_id)
     assert call.parent and call.parent.span_id == agent.span_id
 
 
-@pytest.mark.parametrize("seeing", [around, beside])
+@pytest.mark.parametrize("seeing", [around, beside, inside])
 async def test_a_call_that_fails_is_one_span_too(seeing: Seeing) -> None:
     spans = await recorded(seeing, messages=[{"role": "user", "content": "fail"}])
     assert [span.name for span in spans if span.name != "their own part"] == ["agent", "openai.chat.completion"]
 
 
 async def test_what_another_makes_inside_a_call_of_ours_hangs_on_ours() -> None:
-    spans = await recorded(around, theirs_first=True)
-    call, part = spans[1:]
+    _, call, part = await recorded(inside)
     assert (part.name, part.parent_id) == ("their own part", call.span_id)
 
 
