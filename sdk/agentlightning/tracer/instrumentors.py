@@ -78,7 +78,8 @@ def enable(name: str, provider: trace.TracerProvider) -> list[Callable[[], None]
             instrumentor: Any = entry_point.load()()
             if not instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.instrument(tracer_provider=provider)
-                undo.append(instrumentor.uninstrument)
+                if instrumentor.is_instrumented_by_opentelemetry:  # else it has logged which version it wants
+                    undo.append(instrumentor.uninstrument)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             _log.warning("instrumentor %r (%s) is left out: %s", name, entry_point.value, reason)

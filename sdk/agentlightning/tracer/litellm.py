@@ -24,11 +24,11 @@ _log = logging.getLogger(__name__)
 
 _SPAN_NAME: Final = "litellm.completion"
 _CALL: Final = "_agentlightning_call"
-# The others are addresses, keys and LiteLLM's own.
-_RECORDED: Final = frozenset(
-    "model messages tools tool_choice temperature top_p n stop seed stream max_tokens max_completion_tokens "  # noqa: SIM905
-    "presence_penalty frequency_penalty response_format reasoning_effort user".split()
+_QUESTION: Final = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "user"})
+_SAMPLING: Final = frozenset(
+    {"temperature", "top_p", "n", "stop", "seed", "max_tokens", "max_completion_tokens", "reasoning_effort"}
 )
+_RECORDED: Final = _QUESTION | _SAMPLING  # and nothing else: there are keys and addresses among the rest
 
 
 def instrument_litellm() -> list[Callable[[], None]]:

@@ -24,7 +24,7 @@ HELLO: Any = [{"role": "user", "content": "Hello?"}]
 
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the instrumentors `google-genai`, `web` and `broken`, all installed, have been told."""
+    """What the instrumentors `google-genai`, `web`, `broken` and `refusing`, all installed, have been told."""
     (tmp_path / "other_people.py").write_text(
         textwrap.dedent("""
         class Instrumentor:
@@ -42,6 +42,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         class Broken(Instrumentor):
             def instrument(self, tracer_provider):
                 raise TypeError("made for another version")
+
+        class Refusing(Instrumentor):
+            def instrument(self, tracer_provider):
+                self.told.append("refuse")
         """)
     )
     metadata = tmp_path / "other_people-1.dist-info"
@@ -50,6 +54,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (metadata / "entry_points.txt").write_text(
         "[opentelemetry_instrumentor]\n"
         "google-genai = other_people:Instrumentor\nweb = other_people:Instrumentor\nbroken = other_people:Broken\n"
+        "refusing = other_people:Refusing\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "other_people", raising=False)
@@ -115,6 +120,12 @@ def test_one_that_the_program_enabled_itself_is_left_alone(installed: list[str])
     with working(agl.Tracer(instrumentors=["web"])):
         pass
     assert installed == ["instrument"]
+
+
+def test_one_that_does_not_start_is_not_stopped(installed: list[str]) -> None:
+    with working(agl.Tracer(instrumentors=["refusing"])):
+        pass
+    assert installed == ["refuse"]
 
 
 def test_one_that_fails_is_left_out_and_reported(caplog: pytest.LogCaptureFixture) -> None:
