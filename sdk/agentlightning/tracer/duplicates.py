@@ -35,14 +35,13 @@ class ModelCalls:
 
     def start(self, span: ReadableSpan) -> None:
         """Note a span that starts."""
-        span_id, parent_id = _id(span), _parent_id(span)
         if _scope(span) != OWN_SCOPE:
-            self._open[span_id] = span
+            self._open[_id(span)] = span
         if _is_own_call(span):
-            self._own.add(span_id)
+            self._own.add(_id(span))
             self._drop_around(span)
-        elif not _is_own(span) and (parent_id in self._own or parent_id in self._inside):
-            self._inside.add(span_id)
+        elif self._own and not _is_own(span) and (_parent_id(span) in self._own or _parent_id(span) in self._inside):
+            self._inside.add(_id(span))
 
     def end(self, span: ReadableSpan) -> bool:
         """Note a span that ends.
@@ -51,6 +50,8 @@ class ModelCalls:
             Whether it is to be kept; false when one of ours stands for the same call.
         """
         self._open.pop(_id(span), None)
+        if not self._own:
+            return True
         if _is_own_call(span):
             self._answers.add(_answer(span))
             self._drop_around(span)
@@ -61,7 +62,7 @@ class ModelCalls:
     def parent_id(self, span: ReadableSpan) -> int | None:
         """The id of a span's parent, or of the nearest that is kept."""
         parent_id = _parent_id(span)
-        while parent_id is not None:
+        while self._own and parent_id is not None:
             if parent_id in self._dropped:
                 parent_id = self._dropped[parent_id]
             elif (parent := self._open.get(parent_id)) and parent_id in self._inside and _is_model_call(parent):

@@ -48,7 +48,9 @@ class AttemptProcessor(SpanProcessor):
         attempt, sequence_id = self._open.pop(_key(span), (None, 0))
         if attempt and attempt.model_calls.end(span):
             taken = Span.from_opentelemetry(span, attempt.rollout_id, attempt.attempt_id, sequence_id)
-            attempt.add(_moved(taken, attempt.model_calls.parent_id(span)))
+            if span.parent and span.parent.span_id != (parent_id := attempt.model_calls.parent_id(span)):
+                _move(taken, parent_id)
+            attempt.add(taken)
 
     def end(self, attempt: AttemptTrace) -> None:
         """Accept no more spans of an attempt, and count those that never ended."""
@@ -109,11 +111,10 @@ def own_provider() -> TracerProvider:
     return provider
 
 
-def _moved(span: Span, parent_id: int | None) -> Span:
-    """The span as a child of this parent."""
-    if span.parent and parent_id:
-        span.parent_id = span.parent.span_id = format_span_id(parent_id)
-    return span
+def _move(span: Span, parent_id: int | None) -> None:
+    """Make the span a child of this parent."""
+    span.parent_id = format_span_id(parent_id) if parent_id else None
+    span.parent = span.parent.model_copy(update={"span_id": span.parent_id}) if span.parent and parent_id else None
 
 
 def _key(span: ReadableSpan) -> tuple[int, int]:
