@@ -11,7 +11,7 @@ from agentlightning.tracer.provider import processor
 from .conftest import Run, needs
 
 
-@pytest.mark.parametrize("folder", ["langgraph_agent"])
+@pytest.mark.parametrize("folder", ["langgraph_agent"], indirect=True)
 async def test_a_call_that_three_see_is_one_span_in_its_place(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     needs("opentelemetry.instrumentation.langchain", "opentelemetry.instrumentation.openai")
     spans = await run(agl.Tracer(instrumentors=["langchain", "openai"]))
