@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from agentlightning.semconv import OPERATION_INPUT
 from agentlightning.types import Span
 
 
@@ -23,6 +24,6 @@ def _names(span_name: str, attributes: Mapping[str, Any]) -> Iterable[Any]:
     yield attributes.get("langchain.chain.type")
     yield attributes.get("executor.id")
     if attributes.get("type") == "agent":
-        yield attributes.get("agentlightning.operation.input.name")
+        yield attributes.get(f"{OPERATION_INPUT}.name")
     if span_name.startswith("langchain.Chain."):
         yield attributes.get("lc_name")

@@ -17,7 +17,7 @@ from agentlightning.adapter.explanation import Explanation, LLMCallAdapter
 from agentlightning.adapter.numbered import JSON, decoded, nested
 from agentlightning.adapter.tree import Tree
 from agentlightning.emitter import get_reward_value, is_reward_span
-from agentlightning.semconv import REWARD_PREFIX, ROLLOUT_SPAN
+from agentlightning.semconv import OPERATION_NAME, REWARD_PREFIX, ROLLOUT_SPAN
 from agentlightning.types import Span
 
 
@@ -216,7 +216,7 @@ def _agent_of(span: Span, tree: Tree) -> str | None:
 
 
 def _finds_reward(span: Span) -> bool:
-    is_operation = span.attributes.get("agentlightning.operation.name") == REWARD_PREFIX
+    is_operation = span.attributes.get(OPERATION_NAME) == REWARD_PREFIX
     return is_operation or (span.name != ROLLOUT_SPAN and is_reward_span(span))
 
 

@@ -5,7 +5,8 @@ A failure to record is logged and never reaches the agent.
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -85,6 +86,16 @@ class ModelCall:
     def ask(self, request: Mapping[str, Any]) -> None:
         """Record the request."""
         self.span.set_attributes(self.api.request_attributes(request))
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Until the request is answered, the span is current; an exception fails the call."""
+        try:
+            with trace.use_span(self.span, record_exception=False, set_status_on_exception=False):
+                yield
+        except BaseException as error:
+            self.fail(error)
+            raise
 
     def add(self, chunk: Any) -> None:
         """Take a piece of the response, which is recorded at the end."""

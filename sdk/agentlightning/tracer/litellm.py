@@ -1,28 +1,22 @@
 """One span for each chat completion that is asked for through LiteLLM inside a rollout.
 
 Knows how that package answers and streams. Where it calls the `openai` package, whose calls are recorded too, that span
-is the one that is kept. A failure to record is logged and never reaches the agent.
+is the one that is kept.
 """
 
-import functools
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from opentelemetry import trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
-
 from agentlightning.emitter.recording import current_tracer
 from agentlightning.tracer import chat
+from agentlightning.tracer.call import ModelCall
+from agentlightning.tracer.chat import JSON
 from agentlightning.tracer.duplicates import LITELLM_SCOPE
 from agentlightning.tracer.patching import patch
 from agentlightning.tracer.provider import own_provider
 
-_log = logging.getLogger(__name__)
-
-_SPAN_NAME: Final = "litellm.completion"
 _CALL: Final = "_agentlightning_call"
 _QUESTION: Final = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "user"})
 _SAMPLING: Final = frozenset(
@@ -52,9 +46,10 @@ def _recording(method: Callable[..., Any]) -> Callable[..., Any]:
     def completion(*args: Any, **request: Any) -> Any:
         if not current_tracer() or request.get("acompletion"):  # which `acompletion` calls this with
             return method(*args, **request)
-        with _asking(args, request) as call:
+        call = _call(args, request)
+        with call.asking():
             response = method(*args, **request)
-        call.answer(response)
+        _answer(call, response)
         return response
 
     return completion
@@ -64,9 +59,10 @@ def _recording_async(method: Callable[..., Any]) -> Callable[..., Any]:
     async def acompletion(*args: Any, **request: Any) -> Any:
         if not current_tracer():
             return await method(*args, **request)
-        with _asking(args, request) as call:
+        call = _call(args, request)
+        with call.asking():
             response = await method(*args, **request)
-        call.answer(response)
+        _answer(call, response)
         return response
 
     return acompletion
@@ -74,9 +70,9 @@ def _recording_async(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _hearing(method: Callable[..., Any]) -> Callable[..., Any]:
     def next_chunk(stream: Any) -> Any:
-        with _listening(stream) as chunks:
+        with _listening(stream) as add:
             chunk = method(stream)
-            chunks.append(chunk)
+            add(chunk)
         return chunk
 
     return next_chunk
@@ -84,68 +80,57 @@ def _hearing(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _hearing_async(method: Callable[..., Any]) -> Callable[..., Any]:
     async def next_chunk(stream: Any) -> Any:
-        with _listening(stream) as chunks:
+        with _listening(stream) as add:
             chunk = await method(stream)
-            chunks.append(chunk)
+            add(chunk)
         return chunk
 
     return next_chunk
 
 
-class _Call:
-    """The span of one completion, and the chunks of its answer so far."""
+class _Completion:
+    """A chat completion as `chat` tells it, but the tools it calls have no spans: another span may stand for the call.
 
-    def __init__(self) -> None:
-        self.span = own_provider().get_tracer(LITELLM_SCOPE).start_span(_SPAN_NAME, kind=SpanKind.CLIENT)
-        self.chunks: list[Any] = []
+    See `Api`.
+    """
 
-    def ask(self, request: dict[str, Any]) -> None:
-        _safely(lambda: self.span.set_attributes(chat.request_attributes(request)))
+    SPAN_NAME = "litellm.completion"
+    request_attributes = staticmethod(chat.request_attributes)
+    plain = staticmethod(chat.plain)
+    joined = staticmethod(chat.joined)
+    response_attributes = staticmethod(chat.response_attributes)
 
-    def answer(self, response: Any) -> None:
-        """Record the answer and end the span; a stream ends it when it ends itself."""
-        if hasattr(response, "choices"):
-            self._end(lambda: chat.plain(response))
-        else:
-            setattr(response, _CALL, self)
-
-    def end_of_stream(self) -> None:
-        self._end(lambda: chat.joined(map(chat.plain, self.chunks)))
-
-    def fail(self, error: BaseException) -> None:
-        self.span.record_exception(error)
-        self.span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
-        self.span.end()
-
-    def _end(self, response: Callable[[], dict[str, Any]]) -> None:
-        _safely(lambda: self.span.set_attributes(chat.response_attributes(response())))
-        self.span.set_status(Status(StatusCode.OK))
-        self.span.end()
+    @staticmethod
+    def tool_calls(response: JSON) -> tuple[()]:
+        return ()
 
 
-@contextmanager
-def _asking(args: tuple[Any, ...], request: dict[str, Any]) -> Iterator[_Call]:
-    """The span of a request until it is answered, current meanwhile."""
-    call = _Call()
+def _call(args: tuple[Any, ...], request: dict[str, Any]) -> ModelCall:
+    """The call that these arguments make."""
+    call = ModelCall(own_provider().get_tracer(LITELLM_SCOPE), _Completion())
     given = dict(zip(("model", "messages"), args, strict=False)) | request
     call.ask({name: value for name, value in given.items() if name in _RECORDED})
-    try:
-        with trace.use_span(call.span, record_exception=False, set_status_on_exception=False):
-            yield call
-    except BaseException as error:
-        call.fail(error)
-        raise
+    return call
+
+
+def _answer(call: ModelCall, response: Any) -> None:
+    """Record the answer and end the span; a stream ends it when it ends itself."""
+    if hasattr(response, "choices"):
+        call.answer(response)
+        call.end()
+    else:
+        setattr(response, _CALL, call)
 
 
 @contextmanager
-def _listening(stream: Any) -> Iterator[list[Any]]:
-    """Where to put a stream's next chunk."""
-    call: _Call | None = getattr(stream, _CALL, None)
+def _listening(stream: Any) -> Iterator[Callable[[Any], None]]:
+    """What takes a stream's next chunk."""
+    call: ModelCall | None = getattr(stream, _CALL, None)
     try:
-        yield call.chunks if call else []
+        yield call.add if call else _ignore
     except (StopIteration, StopAsyncIteration):
         if call:
-            call.end_of_stream()
+            call.end()
         raise
     except BaseException as error:
         if call:
@@ -153,13 +138,5 @@ def _listening(stream: Any) -> Iterator[list[Any]]:
         raise
 
 
-def _safely(record: Callable[[], None]) -> None:
-    try:
-        record()
-    except Exception:
-        _report_failure()
-
-
-@functools.cache
-def _report_failure() -> None:
-    _log.warning("A completion of LiteLLM could not be recorded in full; this is said once.", exc_info=True)
+def _ignore(chunk: Any) -> None:
+    """Take a chunk of a stream that nobody records."""

@@ -4,12 +4,9 @@ Knows how that package makes calls: each passes through the `request` of its cli
 `with_raw_response` is) that somebody made and kept before recording began.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, Final
-
-from opentelemetry import trace
 
 from agentlightning.emitter.recording import current_tracer
 from agentlightning.tracer import chat, embeddings, responses
@@ -49,7 +46,7 @@ def _recording(method: Callable[..., Any]) -> Callable[..., Any]:
     def request(client: Any, cast_to: Any, options: Any, **streaming: Any) -> Any:
         if not (call := _call(options)):
             return method(client, cast_to, options, **streaming)
-        with _asking(call):
+        with call.asking():
             response = method(client, cast_to, options, **streaming)
         _answer(call, response)
         return response
@@ -61,7 +58,7 @@ def _recording_async(method: Callable[..., Any]) -> Callable[..., Any]:
     async def request(client: Any, cast_to: Any, options: Any, **streaming: Any) -> Any:
         if not (call := _call(options)):
             return await method(client, cast_to, options, **streaming)
-        with _asking(call):
+        with call.asking():
             response = await method(client, cast_to, options, **streaming)
         _answer(call, response)
         return response
@@ -79,17 +76,6 @@ def _call(options: Any) -> ModelCall | None:
     call = ModelCall(tracer, api)
     call.ask(request)
     return call
-
-
-@contextmanager
-def _asking(call: ModelCall) -> Iterator[None]:
-    """Until the request is answered, its span is current."""
-    try:
-        with trace.use_span(call.span, record_exception=False, set_status_on_exception=False):
-            yield
-    except BaseException as error:
-        call.fail(error)
-        raise
 
 
 def _answer(call: ModelCall, response: Any) -> None:
