@@ -1,16 +1,17 @@
 import asyncio
+from importlib import import_module
 
-import httpx2
 import openai
 import pytest
 from agentlightning.errors import AttemptTimeoutError, MissingResourceError, StoreUnavailableError
 from agentlightning.runner.failure import failure_of
 
-REQUEST = httpx2.Request("POST", "http://model")
+httpx = import_module(openai.DefaultHttpxClient.__base__.__module__)  # httpx, or httpx2 with newer releases
+REQUEST = httpx.Request("POST", "http://model")
 
 
 def status_error(cls: type[openai.APIStatusError], status: int) -> openai.APIStatusError:
-    return cls("no", response=httpx2.Response(status, request=REQUEST), body=None)
+    return cls("no", response=httpx.Response(status, request=REQUEST), body=None)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def status_error(cls: type[openai.APIStatusError], status: int) -> openai.APISta
         (ConnectionResetError(), "infrastructure"),
         (TimeoutError(), "infrastructure"),
         (StoreUnavailableError("no"), "infrastructure"),
-        (httpx2.ConnectTimeout("no"), "infrastructure"),
+        (httpx.ConnectTimeout("no"), "infrastructure"),
         (openai.APIConnectionError(request=REQUEST), "infrastructure"),
         (openai.APITimeoutError(REQUEST), "infrastructure"),
         (status_error(openai.RateLimitError, 429), "infrastructure"),

@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 from agentlightning.types import Span
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import (
@@ -22,6 +23,7 @@ from opentelemetry.trace import (
 TRACER = TracerProvider(
     resource=Resource({"service.name": "rooms"}, "http://schema"), shutdown_on_exit=False
 ).get_tracer("t")
+KEEPS_BYTES = "key" in BoundedAttributes(attributes={"key": b"\xff"})  # newer releases of OpenTelemetry do
 
 
 def converted(span: ReadableSpan) -> Span:
@@ -135,7 +137,7 @@ def test_the_resource_is_kept() -> None:
         (2**63, str(2**63)),
         (float("nan"), "nan"),
         ([1.0, float("inf")], [1.0, "inf"]),
-        (b"\xff", b"\xff"),
+        pytest.param(b"\xff", b"\xff", marks=pytest.mark.skipif(not KEEPS_BYTES, reason="OpenTelemetry drops them")),
         ("half \ud83d", "half ?"),
     ],
 )
