@@ -73,7 +73,8 @@ class Worker:
             error = caught
         self._log(rollout, record.spans, error, time.perf_counter() - began)
         if isinstance(error, _STOPPED):
-            await self._report_soon(rollout, self._complete(rollout, failure_of(error), record.lost_spans))
+            if not hold.lost.done():
+                await self._report_soon(rollout, self._complete(rollout, failure_of(error), record.lost_spans))
             raise error
         await self._report(rollout, failure_of(error) if error else None, record.lost_spans)
         return error
