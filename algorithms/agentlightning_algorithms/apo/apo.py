@@ -55,6 +55,14 @@ class APO(Algorithm, Generic[T]):
 
     Raises:
         ValueError: When a parameter cannot be what it is, or a prompt file cannot be used.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> from openai import AsyncOpenAI
+        >>> apo = agl.APO(AsyncOpenAI(api_key="any"), val_batch_size=10, beam_width=2, branch_factor=2, beam_rounds=2)
+        >>> apo.estimate(train_size=28, val_size=29)
+        Estimate(rollouts=229, optimizer_calls=16)
+        >>> trainer = agl.Trainer(algorithm=apo, initial_resources={"prompt_template": "Answer this: {question}"})
     """
 
     def __init__(

@@ -28,7 +28,13 @@ _SECRETS: Final = (".api_key",)
 
 
 class Operation:
-    """One operation while it is worked on: the context that `operation` makes. It is entered once."""
+    """One operation while it is worked on: the context that `operation` makes. It is entered once.
+
+    >>> with operation(name="search", index="rooms") as search:
+    ...     search.set_output(["Lyra"])
+    >>> search.span().name
+    'agentlightning.operation'
+    """
 
     def __init__(self, attributes: Mapping[str, AttributeValue], *, propagate: bool = True) -> None:
         self._attributes = dict(attributes)

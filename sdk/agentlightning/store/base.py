@@ -52,6 +52,14 @@ class LightningStore(ABC):
     apply; an empty list matches nothing; `_contains` looks for a part of a text, by case. `filter_logic` says whether
     all the filters must hold or one will do; without filters everything is found. `sort_by` names a field of the
     items; what has no time yet sorts as later than any, no text or number as least.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> async def best_reward(store: agl.LightningStore, mode: agl.RolloutMode) -> float | None:
+        ...     page = await store.query_rollouts(mode=mode, sort_by="final_reward", sort_order="desc", limit=1)
+        ...     return page[0].final_reward if page else None
+        >>> print(asyncio.run(best_reward(store, "test")))
+        None
     """
 
     @property

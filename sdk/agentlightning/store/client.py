@@ -76,6 +76,17 @@ class LightningStoreClient(LightningStore):
 
     Raises:
         InvalidRequestError: The address is not one.
+
+    Example:
+        >>> import asyncio
+        >>> import agentlightning as agl
+        >>> async def main() -> list[agl.Rollout]:
+        ...     store = agl.LightningStoreClient(address)  # such as "localhost:4747"
+        ...     rollout = await store.enqueue_rollout({"question": "Why?"})
+        ...     await store.cancel_rollouts([rollout.rollout_id])
+        ...     return await store.wait_for_rollouts([rollout.rollout_id], timeout=60)
+        >>> asyncio.run(main())[0].status
+        'cancelled'
     """
 
     def __init__(
@@ -300,7 +311,7 @@ class LightningStoreClient(LightningStore):
             return PaginatedResult([], limit=limit, offset=offset, total=0)
         asked_by_id = bool(ids) and filter_logic == "and"
         request = pb.ListRolloutsRequest(
-            statuses=map(convert.rollout_status_to_proto, statuses or ()),
+            statuses=[convert.rollout_status_to_proto(status, "status_in") for status in statuses or ()],
             rollout_ids=ids or (),
             rollout_id_contains=rollout_id_contains or "",
             filter_logic=lists.logic(filter_logic),
@@ -553,7 +564,7 @@ class LightningStoreClient(LightningStore):
         if lists.matches_nothing(filter_logic, [status_in], worker_id_contains):
             return PaginatedResult([], limit=limit, offset=offset, total=0)
         request = pb.ListWorkersRequest(
-            statuses=map(convert.worker_status_to_proto, status_in or ()),
+            statuses=[convert.worker_status_to_proto(status, "status_in") for status in status_in or ()],
             worker_id_contains=worker_id_contains or "",
             filter_logic=lists.logic(filter_logic),
             order_by=lists.order(sort_by or "worker_id", sort_order),

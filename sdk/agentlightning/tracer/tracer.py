@@ -32,9 +32,8 @@ class Tracer:
     the first worker starts, as OpenTelemetry lets nobody replace one.
 
     Calls of the `openai` package are recorded by itself. OpenTelemetry's instrumentors of other packages are enabled
-    while a worker runs; a call of a model that one of them sees too stays one span, the tracer's own:
-
-        runner = agl.LitAgentRunner(tracer=agl.Tracer(instrumentors=["httpx", "langchain"]))
+    while a worker runs; a call of a model that one of them sees too stays one span, the tracer's own. To enable two by
+    their names: `agl.LitAgentRunner(tracer=agl.Tracer(instrumentors=["httpx", "langchain"]))`.
 
     Args:
         instrumentors: The names of those to enable, as their packages announce them to OpenTelemetry. None: those of
@@ -43,6 +42,17 @@ class Tracer:
 
     Raises:
         InstrumentationError: One of the names is not installed.
+
+    Example:
+        >>> import asyncio
+        >>> import agentlightning as agl
+        >>> async def traced() -> list[str]:
+        ...     tracer = agl.Tracer()
+        ...     async with tracer.trace_context():
+        ...         agl.emit_reward(1.0)
+        ...     return [span.name for span in tracer.get_last_trace()]
+        >>> asyncio.run(traced())
+        ['agentlightning.rollout', 'agentlightning.annotation']
     """
 
     def __init__(self, *, instrumentors: Iterable[str] | None = None) -> None:
@@ -130,3 +140,11 @@ def _recording(attempt: AttemptTrace, name: str) -> Iterator[None]:
 
 
 AgentOpsTracer = OtelTracer = Tracer
+"""Names that existing code has for `Tracer`: the same class, and no package is needed for either.
+
+Example:
+    >>> import agentlightning as agl
+    >>> runner = agl.LitAgentRunner(tracer=agl.AgentOpsTracer())
+    >>> agl.AgentOpsTracer is agl.OtelTracer is agl.Tracer
+    True
+"""

@@ -91,4 +91,12 @@ class Unset:
 
 
 UNSET: Final = Unset()
-"""Leave it as it is, where None means to clear it."""
+"""Leave it as it is, where None means to clear it.
+
+Example:
+    >>> rollout = asyncio.run(store.enqueue_rollout("Why?", mode="train"))
+    >>> asyncio.run(store.update_rollout(rollout.rollout_id, mode=UNSET, metadata={"by": "hand"})).mode
+    'train'
+    >>> print(asyncio.run(store.update_rollout(rollout.rollout_id, mode=None)).mode)
+    None
+"""

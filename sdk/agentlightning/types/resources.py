@@ -79,9 +79,26 @@ class CustomResource(BaseModel):
 
 
 Resource = PromptTemplate | LLM | ProxyLLM | CustomResource
+"""One thing that is tuned.
+
+Example:
+    >>> resource: Resource = LLM(endpoint="http://localhost:8000/v1", model="small")
+    >>> isinstance(resource, Resource), resource.resource_type
+    (True, 'llm')
+"""
+
 ResourceUnion = Annotated[Resource, Field(discriminator="resource_type")]
 NamedResources = dict[str, ResourceUnion]
-"""A bundle: what an agent asks for by name."""
+"""A bundle: what an agent asks for by name.
+
+Example:
+    >>> resources: NamedResources = {
+    ...     "prompt_template": PromptTemplate(template="Hi {name}"),
+    ...     "main_llm": LLM(endpoint="http://localhost:8000/v1", model="small"),
+    ... }
+    >>> sorted(asyncio.run(store.add_resources(resources)).resources)
+    ['main_llm', 'prompt_template']
+"""
 
 
 class ResourcesUpdate(BaseModel):

@@ -5,15 +5,50 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 RolloutStatus = Literal["queuing", "preparing", "running", "failed", "succeeded", "cancelled", "requeuing"]
+"""Where a rollout stands. `failed`, `succeeded` and `cancelled` are terminal; `requeuing` is between two attempts.
+
+Example:
+    >>> rollout = asyncio.run(store.enqueue_rollout("Why?"))
+    >>> status: RolloutStatus = asyncio.run(store.cancel_rollouts([rollout.rollout_id]))[0].status
+    >>> status
+    'cancelled'
+"""
+
 AttemptStatus = Literal["preparing", "running", "failed", "succeeded", "unresponsive", "timeout", "cancelled"]
+"""Where an attempt stands. It is `preparing` until its worker is heard of; all after `running` is how it ended.
+
+Example:
+    >>> started = asyncio.run(store.start_rollout("Why?"))
+    >>> status: AttemptStatus = started.attempt.status
+    >>> status
+    'preparing'
+"""
+
 RolloutMode = Literal["train", "val", "test"]
+"""What a rollout is for. An agent's `training_rollout` does those of `train`, its `validation_rollout` all others.
+
+Example:
+    >>> mode: RolloutMode = "val"
+    >>> asyncio.run(store.enqueue_rollout("Why?", mode=mode)).mode
+    'val'
+"""
+
 FailureKind = Literal["agent", "infrastructure", "timeout", "unresponsive", "cancelled"]
 
 TERMINAL_STATUSES: frozenset[RolloutStatus] = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class Failure(BaseModel):
-    """Why an attempt did not succeed."""
+    """Why an attempt did not succeed.
+
+    Example:
+        >>> failure = Failure(kind="agent", type="KeyError", message="'room'")
+        >>> str(failure)
+        "KeyError: 'room'"
+        >>> started = asyncio.run(store.start_rollout("Why?"))
+        >>> asyncio.run(store.complete_attempt(started.rollout_id, started.attempt.attempt_id, failure=failure)).status
+        'failed'
+    """
 
     kind: FailureKind
     """Who is to blame. Only `agent` says anything about the agent."""
@@ -27,7 +62,16 @@ class Failure(BaseModel):
 
 
 class RetryPolicy(BaseModel):
-    """How often and how soon another attempt is made after one kind of failure."""
+    """How often and how soon another attempt is made after one kind of failure.
+
+    Example:
+        >>> patient = RetryPolicy(kind="timeout", max_retries=2, initial_backoff_seconds=5)
+        >>> rollout = asyncio.run(
+        ...     store.enqueue_rollout("Why?", config=RolloutConfig(max_attempts=3, retry_policies=[patient]))
+        ... )
+        >>> rollout.config.retry_policies[0].max_backoff_seconds
+        300.0
+    """
 
     model_config = ConfigDict(extra="forbid")
     kind: Literal["agent", "infrastructure", "timeout", "unresponsive"]
@@ -43,7 +87,15 @@ class RetryPolicy(BaseModel):
 
 
 class RolloutConfig(BaseModel):
-    """How long an attempt may take and what happens when it does not succeed."""
+    """How long an attempt may take and what happens when it does not succeed.
+
+    A setting that there is not, or a value it cannot have, is a `ValueError`.
+
+    Example:
+        >>> config = RolloutConfig(timeout_seconds=60, max_attempts=2, retry_condition=["failed", "timeout"])
+        >>> asyncio.run(store.enqueue_rollout("Why?", config=config)).config.max_attempts
+        2
+    """
 
     model_config = ConfigDict(extra="forbid")
     timeout_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -61,7 +113,14 @@ class RolloutConfig(BaseModel):
 
 
 class Attempt(BaseModel):
-    """One execution of a rollout by one worker."""
+    """One execution of a rollout by one worker.
+
+    Example:
+        >>> started = asyncio.run(store.start_rollout("Why?", worker_id="laptop"))
+        >>> attempt = asyncio.run(store.get_latest_attempt(started.rollout_id))
+        >>> attempt.sequence_id, attempt.status, attempt.worker_id
+        (1, 'preparing', 'laptop')
+    """
 
     rollout_id: str
     attempt_id: str
@@ -82,7 +141,15 @@ class Attempt(BaseModel):
 
 
 class Rollout(BaseModel):
-    """One task to be done."""
+    """One task to be done.
+
+    Example:
+        >>> rollout = asyncio.run(store.enqueue_rollout({"question": "Why?"}, mode="train", labels={"team": "blue"}))
+        >>> rollout.status, rollout.is_terminal
+        ('queuing', False)
+        >>> [found.input for found in asyncio.run(store.query_rollouts(labels={"team": "blue"}))]
+        [{'question': 'Why?'}]
+    """
 
     rollout_id: str
     input: Any
@@ -118,7 +185,17 @@ class Rollout(BaseModel):
 
 
 class AttemptedRollout(Rollout):
-    """A rollout with its latest attempt, or with the attempt that a worker was given."""
+    """A rollout with its latest attempt, or with the attempt that a worker was given.
+
+    Example:
+        >>> rollout = asyncio.run(store.start_rollout("Why?"))
+        >>> span = agl.Span.from_core_fields(
+        ...     agl.emit_reward(0.5), rollout_id=rollout.rollout_id, attempt_id=rollout.attempt.attempt_id
+        ... )
+        >>> stored = asyncio.run(store.add_span(span))
+        >>> asyncio.run(store.get_rollout_by_id(rollout.rollout_id)).final_reward
+        0.5
+    """
 
     attempt: Attempt
     next_sequence_id: int = 1
@@ -137,7 +214,13 @@ class AttemptedRollout(Rollout):
 
 
 class EnqueueRolloutRequest(BaseModel):
-    """One rollout to be enqueued, for `enqueue_many_rollouts`."""
+    """One rollout to be enqueued, for `enqueue_many_rollouts`.
+
+    Example:
+        >>> tasks = [EnqueueRolloutRequest(input=task, mode="val") for task in ("Why?", "How?")]
+        >>> [rollout.input for rollout in asyncio.run(store.enqueue_many_rollouts(tasks))]
+        ['Why?', 'How?']
+    """
 
     input: Any
     mode: RolloutMode | None = None
@@ -150,7 +233,14 @@ class EnqueueRolloutRequest(BaseModel):
 
 
 class DeletedRollouts(BaseModel):
-    """What a deletion came to."""
+    """What a deletion came to.
+
+    Example:
+        >>> rollout = asyncio.run(store.enqueue_rollout("Why?"))
+        >>> deleted = asyncio.run(store.delete_rollouts([rollout.rollout_id, "ro-0123456789ab"]))
+        >>> deleted.deleted_count, deleted.kept_rollout_ids == [rollout.rollout_id], deleted.unknown_rollout_ids
+        (0, True, ['ro-0123456789ab'])
+    """
 
     deleted_count: int
     kept_rollout_ids: list[str] = Field(default_factory=list)

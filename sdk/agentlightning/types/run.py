@@ -10,7 +10,16 @@ RunStatus = Literal["running", "succeeded", "failed", "cancelled"]
 
 
 class Run(BaseModel):
-    """One execution of an algorithm."""
+    """One execution of an algorithm.
+
+    Example:
+        >>> run = asyncio.run(store.create_run("mine", config={"rounds": 3}))
+        >>> mine = store.bind(run_id=run.run_id, queue=run.queue)
+        >>> asyncio.run(mine.enqueue_rollout("Why?")).run_id == run.run_id
+        True
+        >>> asyncio.run(store.update_run(run.run_id, status="succeeded", summary={"score": 0.5})).status
+        'succeeded'
+    """
 
     run_id: str
     algorithm: str = ""

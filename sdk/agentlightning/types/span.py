@@ -17,7 +17,12 @@ SpanKind = Literal["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "C
 
 
 class TraceStatus(BaseModel):
-    """How a span's work went."""
+    """How a span's work went.
+
+    Example:
+        >>> TraceStatus(status_code="ERROR", description="ValueError: no such room").status_code
+        'ERROR'
+    """
 
     model_config = ConfigDict(extra="allow")
     status_code: Literal["UNSET", "OK", "ERROR"] = "UNSET"
@@ -25,7 +30,14 @@ class TraceStatus(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that happened at one moment of a span."""
+    """Something that happened at one moment of a span.
+
+    Example:
+        >>> span = Span.from_attributes(name="search", attributes={})
+        >>> span.events.append(Event(name="cache miss", attributes={"key": "rooms"}, timestamp=span.start_time))
+        >>> span.events[0].attributes["key"]
+        'rooms'
+    """
 
     model_config = ConfigDict(extra="allow")
     name: str
@@ -35,7 +47,13 @@ class Event(BaseModel):
 
 
 class SpanContext(BaseModel):
-    """Which span of which trace."""
+    """Which span of which trace.
+
+    Example:
+        >>> context = SpanContext(trace_id="0af7651916cd43dd8448eb211c80319c", span_id="b7ad6b7169203331")
+        >>> context.is_remote
+        False
+    """
 
     model_config = ConfigDict(extra="allow")
     trace_id: str
@@ -45,7 +63,15 @@ class SpanContext(BaseModel):
 
 
 class Link(BaseModel):
-    """Another span that this one is about."""
+    """Another span that this one is about.
+
+    Example:
+        >>> asked = Span.from_attributes(name="question", attributes={})
+        >>> link = Link(context=SpanContext(trace_id=asked.trace_id, span_id=asked.span_id), attributes={"turn": 1})
+        >>> answered = Span.from_attributes(name="answer", attributes={}).model_copy(update={"links": [link]})
+        >>> answered.links[0].context.span_id == asked.span_id
+        True
+    """
 
     model_config = ConfigDict(extra="allow")
     context: SpanContext
@@ -56,7 +82,14 @@ class Link(BaseModel):
 
 
 class InstrumentationScope(BaseModel):
-    """The instrumentation that made a span."""
+    """The instrumentation that made a span.
+
+    Example:
+        >>> span = Span.from_attributes(name="search", attributes={})
+        >>> span.scope = InstrumentationScope(name="my.instrumentation", version="1.0")
+        >>> span.scope.name
+        'my.instrumentation'
+    """
 
     name: str = ""
     version: str = ""
@@ -66,7 +99,13 @@ class InstrumentationScope(BaseModel):
 
 
 class OtelResource(BaseModel):
-    """The process that made a span."""
+    """The process that made a span.
+
+    Example:
+        >>> host = OtelResource(attributes={"service.name": "rooms", "host.name": "node-1"})
+        >>> Span.from_attributes(name="search", attributes={}, resource=host).resource.attributes["service.name"]
+        'rooms'
+    """
 
     attributes: Attributes = Field(default_factory=dict)
     dropped_attributes_count: int = 0
@@ -74,7 +113,17 @@ class OtelResource(BaseModel):
 
 
 class Span(BaseModel):
-    """One unit of work inside an attempt. Fields that this class does not know are kept with it."""
+    """One unit of work inside an attempt. Fields that this class does not know are kept with it.
+
+    Example:
+        >>> started = asyncio.run(store.start_rollout("Why?"))
+        >>> ids = {"rollout_id": started.rollout_id, "attempt_id": started.attempt.attempt_id}
+        >>> span = Span.from_attributes(name="search", attributes={"rooms": ["Lyra"]}, **ids)
+        >>> asyncio.run(store.add_span(span)).sequence_id
+        1
+        >>> print(asyncio.run(store.query_spans(started.rollout_id))[0])
+        Span(name='search', attributes={'rooms': ['Lyra']})
+    """
 
     model_config = ConfigDict(extra="allow")
     rollout_id: str
@@ -158,7 +207,15 @@ class Span(BaseModel):
 
 
 class SpanCoreFields(BaseModel):
-    """What an emitter recorded, before the span has a place in an attempt."""
+    """What an emitter recorded, before the span has a place in an attempt.
+
+    Example:
+        >>> fields = agl.emit_annotation({"difficulty": "hard"}, propagate=False)
+        >>> fields.name, fields.attributes
+        ('agentlightning.annotation', {'difficulty': 'hard'})
+        >>> Span.from_core_fields(fields, sequence_id=1).attributes["difficulty"]
+        'hard'
+    """
 
     name: str
     status: TraceStatus = Field(default_factory=TraceStatus)

@@ -11,7 +11,12 @@ from agentlightning.types.worker import Worker
 
 
 class LightningStoreCapabilities(TypedDict):
-    """What may be done with a store object."""
+    """What may be done with a store object.
+
+    Example:
+        >>> store.capabilities["thread_safe"]
+        True
+    """
 
     thread_safe: bool
     """It may be called from several threads at once."""
@@ -24,7 +29,14 @@ class LightningStoreCapabilities(TypedDict):
 
 
 class LightningStoreStatistics(TypedDict):
-    """What a store holds and what happens in it."""
+    """What a store holds and what happens in it.
+
+    Example:
+        >>> before = asyncio.run(store.statistics())
+        >>> rollout = asyncio.run(store.enqueue_rollout("Why?"))
+        >>> asyncio.run(store.statistics())["total_rollouts"] - before["total_rollouts"]
+        1
+    """
 
     name: str
     """The class of the store object."""
@@ -51,7 +63,15 @@ class LightningStoreStatistics(TypedDict):
 
 
 class Backup(BaseModel):
-    """A copy of the database."""
+    """A copy of the database.
+
+    Example:
+        >>> copy = asyncio.run(store.backup("before-the-change.db"))
+        >>> copy.path
+        '...before-the-change.db'
+        >>> copy.size_bytes > 0
+        True
+    """
 
     path: str
     """Where the server wrote it."""
@@ -59,13 +79,32 @@ class Backup(BaseModel):
 
 
 class Deleted(BaseModel):
-    """What is left of an object that is no more."""
+    """What is left of an object that is no more.
+
+    Example:
+        >>> def shown(changed: agl.Rollout | Deleted) -> str:
+        ...     return f"{changed.id} is gone" if isinstance(changed, Deleted) else changed.status
+        >>> shown(Deleted(id="ro-0123456789ab"))
+        'ro-0123456789ab is gone'
+    """
 
     id: str
 
 
 class Change(BaseModel):
-    """Something that changed, in its latest state."""
+    """Something that changed, in its latest state.
+
+    Example:
+        >>> import contextlib
+        >>> async def first_change(after_revision: int) -> Change:
+        ...     async with contextlib.aclosing(store.watch(after_revision)) as changes:
+        ...         return await anext(changes)
+        >>> seen = asyncio.run(store.statistics())["revision"]
+        >>> rollout = asyncio.run(store.enqueue_rollout("Why?"))
+        >>> change = asyncio.run(first_change(seen))
+        >>> change.object.input, change.revision > seen
+        ('Why?', True)
+    """
 
     revision: int
     """The store's revision of the change: where a watch goes on."""

@@ -8,7 +8,13 @@ WorkerStatus = Literal["idle", "busy", "unknown"]
 
 
 class Worker(BaseModel):
-    """A process that dequeues."""
+    """A process that dequeues.
+
+    Example:
+        >>> worker = asyncio.run(store.update_worker("desk", heartbeat_stats={"cpu": 0.5}))
+        >>> worker.status, worker.heartbeat_stats, worker.current_rollout_id
+        ('unknown', {'cpu': 0.5}, None)
+    """
 
     worker_id: str
     status: WorkerStatus = "unknown"
