@@ -30,6 +30,7 @@ OBJECT_LITERAL: Final = "agentlightning.object.literal"
 OBJECT_JSON: Final = "agentlightning.object.json"
 
 OPERATION_NAME: Final = "agentlightning.operation.name"
+"""What is done. `agentlightning.reward` finds a reward: the calls of models in it are no part of the agent's work."""
 OPERATION_INPUT: Final = "agentlightning.operation.input"
 """`agentlightning.operation.input.<parameter>`: what went in, nested values by their path."""
 OPERATION_OUTPUT: Final = "agentlightning.operation.output"

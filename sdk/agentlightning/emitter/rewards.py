@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, SupportsFloat, TypeVar, cast
 
 from agentlightning.emitter.attributes import AttributeValue, flatten_finite
+from agentlightning.emitter.operations import operation
 from agentlightning.emitter.recording import HasAttributes, record
 from agentlightning.semconv import ANNOTATION_SPAN, PRIMARY_REWARD_NAME, REWARD_PREFIX
 from agentlightning.types import SpanCoreFields
@@ -64,6 +65,13 @@ def emit_reward(
 def reward(function: F) -> F:
     """Make a function or a method, async or not, emit what it returns as a reward: a number, or several by name.
 
+    What it does, such as asking a judge, lies in an operation of its own, so that no call of a model in it counts as
+    the agent's. The reward comes after it, beside what it is for.
+
+    Raises:
+        TypeError: When called, and what it returns is not a number.
+        ValueError: When called, and a number is not finite or there is none.
+
     >>> @reward
     ... def grade(answer: str) -> float:
     ...     return 1.0 if answer == "Lyra" else 0.0
@@ -73,13 +81,15 @@ def reward(function: F) -> F:
 
     @functools.wraps(function)
     async def emitting_async(*args: Any, **kwargs: Any) -> Any:
-        value = await function(*args, **kwargs)
+        with operation(name=REWARD_PREFIX):
+            value = await function(*args, **kwargs)
         emit_reward(value)
         return value
 
     @functools.wraps(function)
     def emitting(*args: Any, **kwargs: Any) -> Any:
-        value = function(*args, **kwargs)
+        with operation(name=REWARD_PREFIX):
+            value = function(*args, **kwargs)
         emit_reward(value)
         return value
 

@@ -61,3 +61,27 @@ async def test_the_last_conversation_holds_the_whole_of_it(spans: list[agl.Span]
         "name": "look",
         "arguments": '{"at": "the sky"}',
     }
+
+
+async def test_the_calls_of_a_judge_are_not_the_agents(store: agl.LightningStoreClient, server: OpenAIServer) -> None:
+    def ask(text: str) -> None:
+        with OpenAI(api_key="any", base_url=server.base_url) as client:
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": text}])
+
+    @agl.reward
+    def judge(answer: str) -> float:
+        ask(f"Is this right? {answer}")
+        return 0.5
+
+    def agent(task: str) -> None:
+        ask(task)
+        judge("It is blue.")
+
+    with agl.LitAgentRunner[Any]().run_context(agent=agent, store=store) as runner:
+        rollout = await runner.step("What colour?")
+    spans = await store.query_spans(rollout.rollout_id)
+    explained = agl.TracerTraceToTriplet(reward_match=agl.RewardMatchPolicy.FIRST_SIBLING).explain(spans)
+    assert [explanation.used for explanation in explained] == [True, False]
+    assert explained[0].item is not None and explained[0].item.reward == 0.5
+    assert explained[1].reason == "it was called to find a reward"
+    assert rollout.final_reward == agl.find_final_reward(spans) == 0.5

@@ -165,7 +165,34 @@ async def test_a_decorated_function_emits_what_it_returns() -> None:
 
     async with Tracer().trace_context() as attempt:
         assert await grade_async("yes") == 0.5
-    assert [get_reward_value(span) for span in attempt.spans] == [None, 1.0, 0.5]
+    assert [get_reward_value(span) for span in find_reward_spans(attempt.spans)] == [1.0, 0.5]
+    assert find_final_reward(attempt.spans) == 0.5
+
+
+async def test_what_a_decorated_function_does_lies_in_an_operation_and_the_reward_beside_it() -> None:
+    @reward
+    def grade() -> float:
+        emit_message("thinking")
+        return 0.5
+
+    async with Tracer().trace_context() as attempt:
+        grade()
+    root, grading, thinking, given = attempt.spans
+    assert grading.attributes == {"agentlightning.operation.name": "agentlightning.reward"}
+    assert [span.parent_id for span in (grading, thinking, given)] == [root.span_id, grading.span_id, root.span_id]
+    assert get_reward_value(given) == 0.5
+
+
+async def test_a_decorated_function_that_fails_gives_no_reward_and_its_operation_says_why() -> None:
+    @reward
+    async def grade() -> float:
+        raise LookupError("no judge")
+
+    async with Tracer().trace_context() as attempt:
+        with pytest.raises(LookupError, match="no judge"):
+            await grade()
+    assert find_reward_spans(attempt.spans) == []
+    assert attempt.spans[1].status.description == "LookupError: no judge"
 
 
 class Judge:
@@ -183,7 +210,7 @@ async def test_a_decorated_method_emits_what_it_returns() -> None:
     async with Tracer().trace_context() as attempt:
         assert Judge().grade("yes") == {"fits": 0.5, "polite": 3}
         assert await Judge().grade_async() is True
-    assert [get_rewards_from_span(span) for span in attempt.spans[1:]] == [
+    assert [get_rewards_from_span(span) for span in find_reward_spans(attempt.spans)] == [
         [("fits", 0.5), ("polite", 3.0)],
         [("primary", 1.0)],
     ]
