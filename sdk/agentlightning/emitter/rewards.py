@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -11,18 +10,19 @@ from typing import Any, Final, NamedTuple, SupportsFloat, TypeVar, cast
 from agentlightning.emitter.attributes import AttributeValue, flatten_finite
 from agentlightning.emitter.operations import operation
 from agentlightning.emitter.recording import HasAttributes, record
-from agentlightning.semconv import ANNOTATION_SPAN, PRIMARY_REWARD_NAME, REWARD_PREFIX
+from agentlightning.semconv import (
+    ANNOTATION_SPAN,
+    PRIMARY_REWARD_NAME,
+    REWARD_PREFIX,
+    finite_number,
+    primary_reward,
+)
 from agentlightning.types import SpanCoreFields
 
 F = TypeVar("F", bound=Callable[..., Any])
 SpanT = TypeVar("SpanT", bound=HasAttributes)
 
-_VALUE_KEY: Final = re.compile(rf"{re.escape(REWARD_PREFIX)}\.(\d+)\.value")
-
-_OLD_OUTPUTS: Final = ("agentops.task.output", "agentops.entity.output")
-"""Where a function that AgentOps recorded has its result; that of a reward is `{"type": "reward", "value": ...}`."""
-_OLD_NAMES: Final = frozenset({ANNOTATION_SPAN, REWARD_PREFIX})
-"""Spans that had their reward in the attribute `reward` up to version 0.2."""
+_VALUE_KEY: Final = re.compile(rf"{re.escape(REWARD_PREFIX)}\.(0|[1-9][0-9]*)\.value")
 
 
 class Reward(NamedTuple):
@@ -132,11 +132,11 @@ def get_rewards_from_span(span: HasAttributes) -> list[Reward]:
     rewards = {
         index: Reward(str(attributes.get(f"{REWARD_PREFIX}.{index}.name", PRIMARY_REWARD_NAME)), value)
         for index, key in keys
-        if (value := _number(attributes[key])) is not None
+        if (value := finite_number(attributes[key])) is not None
     }
     if 0 in rewards:
         return list(rewards.values())
-    old = _old_reward(span.name, attributes)
+    old = primary_reward(span.name, attributes)
     return [] if old is None else [Reward(PRIMARY_REWARD_NAME, old)]
 
 
@@ -200,22 +200,3 @@ def _finite(name: str, value: SupportsFloat) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the reward {name!r} is {number}; a reward must be finite")
     return number
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-
-def _old_reward(name: str, attributes: Mapping[str, Any]) -> float | None:
-    outputs = [_json(attributes.get(key)) for key in _OLD_OUTPUTS]
-    found = [output.get("value") for output in outputs if isinstance(output, dict) and output.get("type") == "reward"]
-    if name in _OLD_NAMES:
-        found.append(attributes.get("reward"))
-    return next((number for value in found if (number := _number(value)) is not None), None)
-
-
-def _json(value: object) -> object:
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        return None

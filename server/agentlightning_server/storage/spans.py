@@ -1,19 +1,19 @@
 """Spans: stored once each and numbered; a reward among them becomes its attempt's. Knows no rule."""
 
 import json
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agentlightning.semconv import PRIMARY_REWARD_VALUE
-from agentlightning.v1.span_pb2 import Span
+from agentlightning.semconv import REWARD_KEYS, primary_reward
+from agentlightning.v1.span_pb2 import AttributeValue, Span
 from agentlightning.v1.store_service_pb2 import AddSpansResponse
 
 from agentlightning_server.errors import StoreError
 from agentlightning_server.storage.rows import micros
 from agentlightning_server.storage.transaction import Reading, Transaction
 
-_REWARD_KEY = PRIMARY_REWARD_VALUE.encode()
+_REWARD = b"reward"
+"""What every reward has somewhere in its message."""
 
 
 class Added(NamedTuple):
@@ -43,8 +43,8 @@ def add(tx: Transaction, rollout_id: str, attempt_id: str, new: Sequence[Span]) 
             last = max(last, number)
             message = span.SerializeToString()
             fresh.append((rollout_id, attempt_id, span_id, number, *_columns(span), message))
-            # Looking for the name first spares most spans a look at each of their attributes.
-            if _REWARD_KEY in message and (value := _reward(span)) is not None:
+            # Looking for the word first spares most spans a look at each of their attributes.
+            if _REWARD in message and (value := _reward(span)) is not None:
                 _set_reward(tx, rollout_id, attempt_id, number, value)
                 rewarded = True
         added.numbers.append(stored[span_id])
@@ -70,15 +70,18 @@ def last_sequence(tx: Reading, rollout_id: str) -> int:
 
 
 def _reward(span: Span) -> float | None:
-    for attribute in span.attributes:
-        if attribute.key == PRIMARY_REWARD_VALUE:
-            value = attribute.value
-            match value.WhichOneof("value"):
-                case "double_value":
-                    return value.double_value if math.isfinite(value.double_value) else None
-                case "int_value":
-                    return float(value.int_value)
-    return None
+    telling = {entry.key: _plain(entry.value) for entry in span.attributes if entry.key in REWARD_KEYS}
+    return primary_reward(span.name, telling) if telling else None
+
+
+def _plain(value: AttributeValue) -> object:
+    match value.WhichOneof("value"):
+        case None:
+            return None
+        case "map_value":
+            return {entry.key: _plain(entry.value) for entry in value.map_value.entries}
+        case kind:
+            return getattr(value, kind)
 
 
 def rejected(error: StoreError) -> AddSpansResponse.Result:

@@ -112,6 +112,9 @@ def test_the_values_of_a_span_are_read_in_numeric_order() -> None:
         {"agentops.entity.output": '{"type": "answer", "value": 1}'},
         {"agentops.task.output": '{"type": "reward", "value": "high"}'},
         {"agentops.task.output": '["reward"]'},
+        {"agentops.task.output": '{"type": "reward", "value": ' + "9" * 400 + "}"},
+        {"agentops.task.output": '{"reward": ' + "[" * 100_000},
+        {"agentlightning.reward.00.value": 1},
     ],
 )
 def test_a_span_with_malformed_rewards_has_none(attributes) -> None:
@@ -123,6 +126,7 @@ def test_a_span_with_malformed_rewards_has_none(attributes) -> None:
     [
         ("agentlightning.annotation", {"reward": 1}),
         ("agentlightning.reward", {"reward": 1.0}),
+        ("agentlightning.reward", {"agentlightning.reward.0.value": "high", "reward": True}),
         ("grade.task", {"agentops.task.output": '{"type": "reward", "value": 1.0}'}),
         ("grade.task", {"agentops.entity.output": {"type": "reward", "value": 1}}),
         ("grade.task", {"agentops.task.output": "{}", "agentops.entity.output": '{"type": "reward", "value": 1}'}),

@@ -234,3 +234,27 @@ async def test_a_late_span_is_kept_and_heard_of_and_changes_no_status(
     assert isinstance(read, agl.AttemptedRollout)
     assert (read.status, read.attempt.status) == ("failed", "timeout")
     assert read.attempt.last_heartbeat_time is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [
+        ("any", {"agentlightning.reward.0.value": 0.5}),
+        ("any", {"agentlightning.reward.0.value": True}),
+        ("any", {"agentlightning.reward.0.value": "0.5"}),
+        ("any", {"agentlightning.reward.1.value": 0.5}),
+        ("any", {"reward": 0.5}),
+        ("agentlightning.annotation", {"reward": 0.5}),
+        ("agentlightning.annotation", {"reward": 0.5, "agentops.task.output": '{"type": "reward", "value": 1}'}),
+        ("grade.task", {"agentops.entity.output": {"type": "reward", "value": 0.5}}),
+        ("grade.task", {"agentops.entity.output": {"type": "answer", "value": 0.5}}),
+    ],
+)
+async def test_the_store_reads_the_same_rewards_as_the_readers_of_spans(
+    store: agl.LightningStoreClient, make_span: MakeSpan, name: str, attributes: dict[str, object]
+) -> None:
+    started = await store.start_rollout("task")
+    await store.add_span(make_span(started, name=name, attributes=attributes))
+    attempt = await store.get_latest_attempt(started.rollout_id)
+    assert attempt is not None
+    assert attempt.final_reward == agl.find_final_reward(await store.query_spans(started.rollout_id))
