@@ -69,7 +69,7 @@ class InvalidRequestError(StoreError, ValueError):
         ...     asyncio.run(store.query_rollouts(status_in=["done"]))
         ... except agl.InvalidRequestError as error:
         ...     print(error)
-        status_in is 'done', expected one of queuing, preparing, running, requeuing, succeeded, ...
+        status_in[0] is 'done', expected one of queuing, preparing, running, ...
     """
 
 

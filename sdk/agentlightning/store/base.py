@@ -45,7 +45,8 @@ class LightningStore(ABC):
     """A durable queue of rollouts, the spans they produced, and the versioned resources being tuned.
 
     Every method may raise `StoreUnavailableError` when the store cannot be reached for `retry_seconds`, and
-    `InvalidRequestError` (a ValueError) when a value cannot be what it is; the message names the field.
+    `InvalidRequestError` (a ValueError) when a value cannot be what it is; the message names the parameter. Of a value
+    that is of another type than the signature says, the error is a TypeError, too.
 
     The `query_` methods have parameters in common. `limit` is how many items at most, -1 for all, 0 for none but the
     total; `offset` is how many to pass over; the page's `total` counts all that match. A filter that is None does not
@@ -312,7 +313,7 @@ class LightningStore(ABC):
 
         Args:
             rollout_ids: Which. Unknown ids are not waited for.
-            timeout: Seconds to wait; None for ever, 0 not at all.
+            timeout: Seconds to wait; None for ever, 0 or less not at all.
             any_of: Wait for one of them only.
 
         Returns:

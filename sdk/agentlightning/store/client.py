@@ -7,9 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from pydantic import ValidationError
 
-from agentlightning.errors import NotFoundError, StoreError
+from agentlightning.errors import InvalidRequestError, NotFoundError, StoreError
 from agentlightning.store import convert, gathering, lists, pages, sending
+from agentlightning.store.arguments import checked
 from agentlightning.store.base import FilterLogic, LightningStore, OnLost, SortOrder
 from agentlightning.store.connection import (
     DEFAULT_PORT,
@@ -21,6 +23,7 @@ from agentlightning.store.connection import (
 from agentlightning.store.leases import Leases
 from agentlightning.store.spans import fill_span, span_from_proto
 from agentlightning.store.streams import Watch, wait
+from agentlightning.store.wording import in_parameters
 from agentlightning.types import (
     UNSET,
     Attempt,
@@ -62,6 +65,7 @@ _ROLLOUT_FIELDS = {None: "create_time", "start_time": "create_time"}
 _SPAN_FIELDS = {None: "sequence_id", "parent_id": "parent_span_id"}
 
 
+@checked
 class LightningStoreClient(LightningStore):
     """A store at an address: usable from any event loop, any thread or none, and picklable.
 
@@ -140,7 +144,7 @@ class LightningStoreClient(LightningStore):
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
     ) -> Rollout:
-        request = EnqueueRolloutRequest(
+        request = _wanted(
             input=input,
             mode=mode,
             resources_id=resources_id,
@@ -170,7 +174,7 @@ class LightningStoreClient(LightningStore):
         worker_id: str | None = None,
     ) -> AttemptedRollout:
         rollout = self._rollout(
-            EnqueueRolloutRequest(input=input, mode=mode, resources_id=resources_id, config=config, metadata=metadata)
+            _wanted(input=input, mode=mode, resources_id=resources_id, config=config, metadata=metadata)
         )
         request = pb.StartRolloutRequest(rollout=rollout, worker_id=worker_id or "", request_id=_new_id())
         return convert.assignment_from_proto((await self._call("StartRollout", request)).assignment)
@@ -230,8 +234,7 @@ class LightningStoreClient(LightningStore):
         await run(self._release(claimed))
 
     async def cancel_rollouts(self, rollout_ids: Sequence[str]) -> list[Rollout]:
-        ids = lists.several("rollout_ids", rollout_ids)
-        answer = await self._call("CancelRollouts", pb.CancelRolloutsRequest(rollout_ids=ids))
+        answer = await self._call("CancelRollouts", pb.CancelRolloutsRequest(rollout_ids=rollout_ids))
         return [convert.rollout_from_proto(rollout) for rollout in answer.rollouts]
 
     async def update_rollout(
@@ -273,8 +276,8 @@ class LightningStoreClient(LightningStore):
     ) -> Attempt:
         changes = _given(
             status=(status, convert.attempt_status_to_proto),
-            worker_id=(worker_id, _worker_id),
-            last_heartbeat_time=(last_heartbeat_time, _heartbeat_time),
+            worker_id=(worker_id, str),
+            last_heartbeat_time=(last_heartbeat_time, partial(convert.timestamp, "last_heartbeat_time")),
             metadata_json=(metadata, _metadata_json),
         )
         request = pb.UpdateAttemptRequest(
@@ -305,13 +308,13 @@ class LightningStoreClient(LightningStore):
         offset: int = 0,
         status: Sequence[RolloutStatus] | None = None,
     ) -> PaginatedResult[Rollout | AttemptedRollout]:
-        ids = lists.several("rollout_id_in", rollout_id_in if rollout_id_in is not None else rollout_ids)
-        statuses = lists.several("status_in", status_in if status_in is not None else status)
+        ids = rollout_id_in if rollout_id_in is not None else rollout_ids
+        statuses = status_in if status_in is not None else status
         if lists.matches_nothing(filter_logic, [ids, statuses], rollout_id_contains):
             return PaginatedResult([], limit=limit, offset=offset, total=0)
         asked_by_id = bool(ids) and filter_logic == "and"
         request = pb.ListRolloutsRequest(
-            statuses=[convert.rollout_status_to_proto(status, "status_in") for status in statuses or ()],
+            statuses=map(convert.rollout_status_to_proto, statuses or ()),
             rollout_ids=ids or (),
             rollout_id_contains=rollout_id_contains or "",
             filter_logic=lists.logic(filter_logic),
@@ -345,7 +348,6 @@ class LightningStoreClient(LightningStore):
     async def wait_for_rollouts(
         self, rollout_ids: Sequence[str], timeout: float | None = None, *, any_of: bool = False
     ) -> list[Rollout]:
-        lists.several("rollout_ids", rollout_ids)
         found: dict[str, Rollout] = {}
 
         def emit(rollout: Rollout) -> None:
@@ -355,7 +357,6 @@ class LightningStoreClient(LightningStore):
         return [found[rollout_id] for rollout_id in rollout_ids if rollout_id in found]
 
     def iter_finished(self, rollout_ids: Sequence[str], timeout: float | None = None) -> AsyncIterator[Rollout]:
-        lists.several("rollout_ids", rollout_ids)
         return stream(lambda emit: self._wait(rollout_ids, emit, timeout=timeout))
 
     async def add_span(self, span: Span) -> Span | None:
@@ -375,6 +376,8 @@ class LightningStoreClient(LightningStore):
     async def add_otel_span(
         self, rollout_id: str, attempt_id: str, readable_span: "ReadableSpan", sequence_id: int | None = None
     ) -> Span | None:
+        if not hasattr(readable_span, "get_span_context"):
+            raise convert.invalid("readable_span", readable_span, "a span of OpenTelemetry's SDK; add_span takes ours")
         if sequence_id is None:
             sequence_id = await self.get_next_span_sequence_id(rollout_id, attempt_id)
         return await self.add_span(
@@ -540,8 +543,6 @@ class LightningStoreClient(LightningStore):
         return PaginatedResult(found, limit=limit, offset=0, total=len(found))
 
     async def update_worker(self, worker_id: str, heartbeat_stats: dict[str, Any] | Unset = UNSET) -> Worker:
-        if heartbeat_stats is None:
-            raise TypeError("heartbeat_stats is None, expected a dict, or nothing to leave it as it is")
         stats = "" if isinstance(heartbeat_stats, Unset) else convert.to_json_object("heartbeat_stats", heartbeat_stats)
         request = pb.UpdateWorkerRequest(worker_id=worker_id, heartbeat_stats_json=stats)
         return convert.worker_from_proto((await self._call("UpdateWorker", request)).worker)
@@ -564,7 +565,7 @@ class LightningStoreClient(LightningStore):
         if lists.matches_nothing(filter_logic, [status_in], worker_id_contains):
             return PaginatedResult([], limit=limit, offset=offset, total=0)
         request = pb.ListWorkersRequest(
-            statuses=[convert.worker_status_to_proto(status, "status_in") for status in status_in or ()],
+            statuses=map(convert.worker_status_to_proto, status_in or ()),
             worker_id_contains=worker_id_contains or "",
             filter_logic=lists.logic(filter_logic),
             order_by=lists.order(sort_by or "worker_id", sort_order),
@@ -592,7 +593,7 @@ class LightningStoreClient(LightningStore):
         run_id: str | None = None,
         ended_for_seconds: float | None = None,
     ) -> DeletedRollouts:
-        if lists.several("rollout_ids", rollout_ids) is not None and not rollout_ids:
+        if rollout_ids is not None and not rollout_ids:
             return DeletedRollouts(deleted_count=0)
         request = pb.DeleteRolloutsRequest(
             rollout_ids=rollout_ids or (),
@@ -733,8 +734,34 @@ def _client(server_address: str, retry_seconds: float, run_id: str | None, queue
 
 
 def _given(**fields: tuple[Any, Callable[[Any], Any]]) -> dict[str, Any]:
-    """The fields that are to change, as the wire has them: each a value and what translates it."""
-    return {name: translate(value) for name, (value, translate) in fields.items() if not isinstance(value, Unset)}
+    """The fields that are to change, as the wire has them: each a value and what translates it.
+
+    Raises:
+        InvalidRequestError: None is to change, or one cannot be what it is.
+    """
+    changes = {name: translate(value) for name, (value, translate) in fields.items() if not isinstance(value, Unset)}
+    if not changes:
+        known = ", ".join(dict.fromkeys(map(in_parameters, fields)))
+        raise InvalidRequestError(
+            f"nothing to change is given, expected at least one of {known}",
+            code="INVALID_ARGUMENT",
+            reason="FIELD_INVALID",
+        )
+    return changes
+
+
+def _wanted(**fields: Any) -> EnqueueRolloutRequest:
+    """One rollout to be enqueued.
+
+    Raises:
+        InvalidRequestError: A value cannot be what it is.
+    """
+    try:
+        return EnqueueRolloutRequest(**fields)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        field, expected = ".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Input should be ")
+        raise convert.invalid(field, wrong["input"], expected) from None
 
 
 def _metadata_json(metadata: dict[str, Any] | None) -> str:
@@ -743,15 +770,3 @@ def _metadata_json(metadata: dict[str, Any] | None) -> str:
 
 def _new_id() -> str:
     return uuid.uuid4().hex
-
-
-def _worker_id(value: str) -> str:
-    if value is None:
-        raise convert.invalid("worker_id", value, "a worker's id, or '' for nobody")
-    return value
-
-
-def _heartbeat_time(value: float) -> Any:
-    if value is None:
-        raise convert.invalid("last_heartbeat_time", value, "Unix seconds")
-    return convert.timestamp("last_heartbeat_time", value)

@@ -31,6 +31,7 @@ from agentlightning.errors import (
     StoreUnavailableError,
     UnsupportedError,
 )
+from agentlightning.store.wording import error_in_parameters
 from agentlightning.v1.store_service_pb2_grpc import StoreServiceStub
 
 if TYPE_CHECKING:
@@ -346,6 +347,7 @@ def as_exception(error: grpc.aio.AioRpcError, target: str) -> StoreError:
         kind = AttemptLostError
     if kind is StoreUnavailableError and not reason:
         message = f"no store answers at {target} ({message}): is `agl store` running there?"
+    message, metadata = error_in_parameters(message, metadata)
     return kind(message, code=code.name, reason=reason, metadata=metadata)
 
 

@@ -170,29 +170,25 @@ def mode_to_proto(mode: RolloutMode | None) -> "rollout_pb2.RolloutMode.ValueTyp
 
 def config_to_proto(config: RolloutConfig) -> rollout_pb2.RolloutConfig:
     """A config as the wire has it."""
-    if not isinstance(config, RolloutConfig):
-        raise invalid("config", config, "a RolloutConfig")
     return rollout_pb2.RolloutConfig(
         timeout=duration("config.timeout_seconds", config.timeout_seconds),
         unresponsive_timeout=duration("config.unresponsive_seconds", config.unresponsive_seconds),
         max_attempts=config.max_attempts,
-        retry_condition=[
-            attempt_status_to_proto(status, "config.retry_condition") for status in config.retry_condition
-        ],
+        retry_condition=[attempt_status_to_proto(status) for status in config.retry_condition],
         max_redeliveries=config.max_redeliveries,
         retry_policies=[_policy_to_proto(policy) for policy in config.retry_policies],
     )
 
 
-def attempt_status_to_proto(status: AttemptStatus, field: str = "status") -> "attempt_pb2.AttemptStatus.ValueType":
+def attempt_status_to_proto(status: AttemptStatus) -> "attempt_pb2.AttemptStatus.ValueType":
     """A status as the wire has it."""
-    found = enum_value(field, attempt_pb2.AttemptStatus, "ATTEMPT_STATUS_", status)
+    found = enum_value("status", attempt_pb2.AttemptStatus, "ATTEMPT_STATUS_", status)
     return cast("attempt_pb2.AttemptStatus.ValueType", found)
 
 
-def rollout_status_to_proto(status: RolloutStatus, field: str = "status") -> "rollout_pb2.RolloutStatus.ValueType":
+def rollout_status_to_proto(status: RolloutStatus) -> "rollout_pb2.RolloutStatus.ValueType":
     """A status as the wire has it."""
-    found = enum_value(field, rollout_pb2.RolloutStatus, "ROLLOUT_STATUS_", status)
+    found = enum_value("status", rollout_pb2.RolloutStatus, "ROLLOUT_STATUS_", status)
     return cast("rollout_pb2.RolloutStatus.ValueType", found)
 
 
@@ -300,9 +296,9 @@ def run_status_to_proto(status: RunStatus) -> "run_pb2.RunStatus.ValueType":
     return cast("run_pb2.RunStatus.ValueType", enum_value("status", run_pb2.RunStatus, "RUN_STATUS_", status))
 
 
-def worker_status_to_proto(status: WorkerStatus, field: str = "status") -> "worker_pb2.WorkerStatus.ValueType":
+def worker_status_to_proto(status: WorkerStatus) -> "worker_pb2.WorkerStatus.ValueType":
     """A status as the wire has it."""
-    found = enum_value(field, worker_pb2.WorkerStatus, "WORKER_STATUS_", status)
+    found = enum_value("status", worker_pb2.WorkerStatus, "WORKER_STATUS_", status)
     return cast("worker_pb2.WorkerStatus.ValueType", found)
 
 

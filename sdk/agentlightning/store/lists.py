@@ -1,48 +1,23 @@
 """How filters and sorting are said on the wire. Knows no list."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from agentlightning.store.base import FilterLogic, SortOrder
 from agentlightning.store.convert import invalid
 from agentlightning.v1.store_service_pb2 import FilterLogic as ProtoFilterLogic
-
-T = TypeVar("T")
 
 _FILTER_LOGIC = {"and": ProtoFilterLogic.FILTER_LOGIC_AND, "or": ProtoFilterLogic.FILTER_LOGIC_OR}
 _DIRECTIONS = {"asc": "", "desc": " desc"}
 
 
 def logic(filter_logic: FilterLogic) -> ProtoFilterLogic.ValueType:
-    """How filters combine.
-
-    Raises:
-        InvalidRequestError: Neither way.
-    """
-    if filter_logic not in _FILTER_LOGIC:
-        raise invalid("filter_logic", filter_logic, "and or or")
+    """How filters combine."""
     return _FILTER_LOGIC[filter_logic]
 
 
-def several(field: str, values: Sequence[T] | None) -> Sequence[T] | None:
-    """A list of ids or words, as it is.
-
-    Raises:
-        InvalidRequestError: It is one text, which is no list of its letters.
-    """
-    if isinstance(values, str):
-        raise invalid(field, values, f"a list: [{values!r}]")
-    return values
-
-
 def order(sort_by: str, sort_order: SortOrder) -> str:
-    """By what a list is sorted, and which comes first.
-
-    Raises:
-        InvalidRequestError: Neither end comes first.
-    """
-    if sort_order not in _DIRECTIONS:
-        raise invalid("sort_order", sort_order, "asc or desc")
+    """By what a list is sorted, and which comes first."""
     return sort_by + _DIRECTIONS[sort_order]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from agentlightning.store.convert import invalid
+
 T = TypeVar("T")
 
 PAGE = 1000
@@ -26,11 +28,16 @@ async def read(
         request: What to ask it; its paging is set here.
         field: Which field of the answers has the items.
         model: What becomes of an item.
-        limit: The most there may be; negative for no limit.
+        limit: The most there may be; -1 for all.
 
     Returns:
         The items, and the first page's answer.
+
+    Raises:
+        InvalidRequestError: The limit is below -1.
     """
+    if limit < -1:
+        raise invalid("limit", limit, "-1 for all of them, or how many")
     items: list[T] = []
     request.page_size = PAGE if limit < 0 else max(1, min(PAGE, limit))
     answer = first = await call(request)

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from agentlightning.errors import AttemptLostError, InvalidRequestError, NotFoundError, StoreError
 from agentlightning.store.connection import MAX_MESSAGE_BYTES
 from agentlightning.store.spans import invalid_span, span_to_proto
+from agentlightning.store.wording import error_in_parameters
 from agentlightning.types import Span
 from agentlightning.v1 import span_pb2
 from agentlightning.v1 import store_service_pb2 as pb
@@ -57,8 +58,9 @@ def outcome(span: Span, result: pb.AddSpansResponse.Result) -> Span | StoreError
 
 def refusal(result: pb.AddSpansResponse.Result | pb.CompleteAttemptsResponse.Result) -> StoreError:
     """Why one of many was refused."""
-    reason, message = result.error_reason, result.error_message
-    metadata = dict(result.error_metadata) if isinstance(result, pb.CompleteAttemptsResponse.Result) else {}
+    reason = result.error_reason
+    told = result.error_metadata if isinstance(result, pb.CompleteAttemptsResponse.Result) else {}
+    message, metadata = error_in_parameters(result.error_message, told)
     if reason.endswith("_NOT_FOUND"):
         return NotFoundError(message, code="NOT_FOUND", reason=reason, metadata=metadata)
     if reason.startswith("ATTEMPT_"):

@@ -64,14 +64,14 @@ async def test_reading_what_is_not_there_is_no_error(store: agl.LightningStoreCl
 @pytest.mark.parametrize(
     ("call", "field"),
     [
-        (lambda store: store.query_rollouts(status_in=["done"]), "status_in is 'done', expected one of queuing"),
+        (lambda store: store.query_rollouts(status_in=["done"]), r"status_in\[0\] is 'done', expected one of queuing"),
         (lambda store: store.query_rollouts(mode="exam"), "mode is 'exam', expected one of train, val, test"),
         (lambda store: store.query_rollouts(filter_logic="xor"), "filter_logic is 'xor'"),
         (lambda store: store.query_rollouts(sort_order="up"), "sort_order is 'up'"),
         (lambda store: store.query_rollouts(sort_by="input"), "input"),
         (lambda store: store.query_attempts("ro-x", offset=-1), "offset is -1"),
         (lambda store: store.query_spans("ro-x", name=""), "name is ''"),
-        (lambda store: store.query_workers(status_in=["tired"]), "status_in is 'tired'"),
+        (lambda store: store.query_workers(status_in=["tired"]), r"status_in\[0\] is 'tired'"),
         (lambda store: store.update_rollout("ro-x", status=None), "status is None"),
         (lambda store: store.update_rollout("ro-x", config=None), "config is None"),
         (lambda store: store.update_attempt("ro-x", "latest", status="done"), "status is 'done'"),
