@@ -62,7 +62,8 @@ class StoreError(AgentLightningError):
 class InvalidRequestError(StoreError, ValueError):
     """The request has a value it cannot have.
 
-    It is a `ValueError`. The message names the parameter, its value and what is expected; nothing was changed.
+    It is a `ValueError`; of a value of another type than its parameter takes, a `TypeError`, too. The message names the
+    parameter, the value and what is expected.
 
     Example:
         >>> try:

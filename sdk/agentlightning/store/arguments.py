@@ -20,7 +20,7 @@ _PLAIN: dict[Any, tuple[type | tuple[type, ...], str]] = {
     str: (str, "a text"),
     int: (SupportsIndex, "a whole number"),
     float: ((SupportsFloat, SupportsIndex), "a number"),
-    bool: (bool, "True or False"),
+    bool: (SupportsIndex, "True or False"),
 }
 
 
@@ -39,10 +39,13 @@ def checked(cls: type[C]) -> type[C]:
 def _checked(function: F) -> F:
     kinds = {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
     names = tuple(kinds)
+    plain = {name: {kind, *(get_args(kind) if get_origin(kind) in _UNIONS else ())} for name, kind in kinds.items()}
 
     def check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         for name, value in (*zip(names[1:], args[1:], strict=False), *kwargs.items()):
-            if name in kinds and (wrong := _wrong(name, value, kinds[name])):
+            if name not in kinds or type(value) in plain[name]:
+                continue
+            if wrong := _wrong(name, value, kinds[name]):
                 raise wrong
 
     @functools.wraps(function)
@@ -69,7 +72,7 @@ def _wrong(name: str, value: Any, kind: Any) -> InvalidRequestError | None:
     if origin is Sequence:
         return _wrong_items(name, value, of[0])
     if origin is tuple:
-        is_pair = isinstance(value, (tuple, list)) and [*map(type, value)] == [*of]
+        is_pair = isinstance(value, (tuple, list)) and len(value) == len(of) and all(map(isinstance, value, of))
         return None if is_pair else _of_another_type(name, value, "a pair of a rollout's id and an attempt's")
     if origin in (dict, Mapping):
         return _wrong_entries(name, value, *of)
