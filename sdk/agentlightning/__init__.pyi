@@ -44,6 +44,7 @@ from agentlightning.errors import NotFoundError as NotFoundError
 from agentlightning.errors import PromptTemplateError as PromptTemplateError
 from agentlightning.errors import StoreError as StoreError
 from agentlightning.errors import StoreUnavailableError as StoreUnavailableError
+from agentlightning.errors import TrainerError as TrainerError
 from agentlightning.errors import UnsupportedError as UnsupportedError
 from agentlightning.litagent import LitAgent as LitAgent
 from agentlightning.litagent import llm_rollout as llm_rollout

@@ -14,6 +14,7 @@ AgentLightningError
 +-- InstrumentationError        an instrumentor is not installed
 +-- PromptTemplateError         a template cannot be rendered, read or written
 +-- AlgorithmError              an algorithm cannot start or go on
++-- TrainerError                a parameter of a Trainer or of fit cannot be used
 +-- EmptyTrainingDataError      the spans of a rollout hold nothing to learn from
 
 In the examples, `store` is a `LightningStoreClient` and `address` its address.
@@ -264,6 +265,10 @@ class AlgorithmError(AgentLightningError):
         ...     print(error)
         No best prompt found: none has been tried on the validation set yet; run the algorithm
     """
+
+
+class TrainerError(AgentLightningError, ValueError):
+    """A parameter of a `Trainer` or of `fit` cannot be used; the message names it, its value and the way out."""
 
 
 class EmptyTrainingDataError(AgentLightningError, ValueError):

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
 from inspect import Parameter
 from types import MethodType
@@ -25,6 +26,13 @@ class LitAgent(Generic[T]):
 
     A method that asks for anything else is refused with an `AgentError` where the class is written.
 
+    While it is trained or run, it knows its `trainer`, `runner` and `tracer`. Each runner process has a copy of the
+    agent and of its trainer: what is set on either there is seen by nobody else. They are not pickled with it.
+
+    Args:
+        trained_agents: A regular expression for the names of the agents inside this one that are trained: `agent_match`
+            of the Trainer's adapter, where it has one. A subclass may set it as an attribute.
+
     Example:
         >>> import agentlightning as agl
         >>> class Greeter(agl.LitAgent[str]):
@@ -37,6 +45,13 @@ class LitAgent(Generic[T]):
 
     needs_resources = True
     """Whether resources are fetched for it."""
+    trained_agents: str | None = None
+    _trainer: "weakref.ref[Any] | None" = None
+    _runner: "weakref.ref[Any] | None" = None
+
+    def __init__(self, *, trained_agents: str | None = None) -> None:
+        if trained_agents is not None:
+            self.trained_agents = trained_agents
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -67,6 +82,64 @@ class LitAgent(Generic[T]):
     async def validation_rollout_async(self, task: T, resources: NamedResources, rollout: Rollout) -> Any:
         """Do one task of a rollout of any other mode."""
         return await self.rollout_async(task, resources, rollout)
+
+    def set_trainer(self, trainer: Any) -> None:
+        """Tell the agent its `Trainer`, which it does not keep alive; `fit` does so."""
+        self._trainer = weakref.ref(trainer)
+
+    def get_trainer(self) -> Any:
+        """The `Trainer` that trains it; in a runner process, a copy of it.
+
+        Raises:
+            AgentError: There is none, or none any more.
+        """
+        return self._known("trainer", self._trainer, "Trainer.fit() sets it, and set_trainer()")
+
+    def set_runner(self, runner: Any) -> None:
+        """Tell the agent its runner, which it does not keep alive; `run_context` does so."""
+        self._runner = weakref.ref(runner)
+
+    def get_runner(self) -> Any:
+        """The `LitAgentRunner` that runs it in this process.
+
+        Raises:
+            AgentError: There is none, or none any more.
+        """
+        return self._known("runner", self._runner, "a runner sets it inside its run_context(), and set_runner()")
+
+    def get_tracer(self) -> Any:
+        """The tracer of its runner, else of its trainer.
+
+        Raises:
+            AgentError: It has neither.
+        """
+        runner = self._runner() if self._runner is not None else None
+        return (self.get_trainer() if runner is None else runner).tracer
+
+    @property
+    def trainer(self) -> Any:
+        """As `get_trainer`."""
+        return self.get_trainer()
+
+    @property
+    def runner(self) -> Any:
+        """As `get_runner`."""
+        return self.get_runner()
+
+    @property
+    def tracer(self) -> Any:
+        """As `get_tracer`."""
+        return self.get_tracer()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_trainer", "_runner")}
+
+    def _known(self, what: str, reference: "weakref.ref[Any] | None", way_out: str) -> Any:
+        known = None if reference is None else reference()
+        if known is None:
+            state = "has no" if reference is None else "no longer has its"
+            raise AgentError(f"the agent {type(self).__qualname__} {state} {what}: {way_out}")
+        return known
 
     def prepare(self, rollout: Rollout, resources: NamedResources) -> Callable[[], Any]:
         """The call, without arguments, that does a rollout; a coroutine function where the agent's method is one.

@@ -44,6 +44,11 @@ class LitAgentRunner(Generic[T]):
         poll_interval: Taken from existing code and without effect: the store hands out work as it comes.
         heartbeat_interval: Likewise: leases are renewed at a third of their length.
 
+    Attributes:
+        tracer: What records the agent's work.
+        max_rollouts: As it was given.
+        max_concurrency: As it was given; what it is when `iter` begins counts.
+
     Raises:
         ValueError: When `max_concurrency` is less than 1.
 
@@ -71,8 +76,8 @@ class LitAgentRunner(Generic[T]):
         if poll_interval is not None or heartbeat_interval is not None:
             _log.warning("poll_interval and heartbeat_interval have no effect and can go: the store pushes work.")
         self.tracer = tracer or Tracer()
-        self._max_rollouts = max_rollouts
-        self._max_concurrency = max_concurrency
+        self.max_rollouts = max_rollouts
+        self.max_concurrency = max_concurrency
         self._context: _Context | None = None
 
     @contextmanager
@@ -97,6 +102,7 @@ class LitAgentRunner(Generic[T]):
         """
         number = 0 if worker_id is None else worker_id
         agent = as_agent(agent)
+        agent.set_runner(self)
         worker = Worker(f"Worker {number}", agent, store, self.tracer, Hooks(as_hooks(hooks), agent, self))
         self._context = _Context(agent, store, worker, _worker_name(worker_id))
         self.tracer.init_worker(number, store)
@@ -126,8 +132,8 @@ class LitAgentRunner(Generic[T]):
         loop = WorkLoop(context.worker, context.store, context.worker_id, event)
         try:
             with first_interrupt(loop.drain):
-                _log.info("[%s] Started async rollouts (max: %s).", name, self._max_rollouts or "unlimited")
-                await loop.run(max_rollouts=self._max_rollouts, max_concurrency=self._max_concurrency)
+                _log.info("[%s] Started async rollouts (max: %s).", name, self.max_rollouts or "unlimited")
+                await loop.run(max_rollouts=self.max_rollouts, max_concurrency=self.max_concurrency)
         finally:
             _log.info("[%s] Finished async rollouts. Processed %d tasks.", name, loop.processed)
 

@@ -31,14 +31,17 @@ class EmbeddedStore:
 
     Args:
         folder: Where the database is, or is to be.
+        name: The name of its file. Those of one folder have a server each.
+        port: Where the server is to listen. None: at any free port, or where the last one was killed.
 
     Attributes:
         address: Where the store answers, once started.
     """
 
-    def __init__(self, folder: Path = DEFAULT_FOLDER) -> None:
+    def __init__(self, folder: Path = DEFAULT_FOLDER, *, name: str = DATABASE_NAME, port: int | None = None) -> None:
         self.folder = folder
-        self.database = folder / DATABASE_NAME
+        self.database = folder / name
+        self.port = port
         self.address = ""
         self._clients: IO[bytes] | None = None
         self._process: subprocess.Popen[str] | None = None
@@ -53,15 +56,16 @@ class EmbeddedStore:
         """Join the folder's server or start one, and say where it answers.
 
         Raises:
-            StoreUnavailableError: The server does not start; the message holds what it said.
+            StoreUnavailableError: The server does not start, the message holds what it said; or it is there already,
+                at another port than the one that was asked for.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder / "start.lock"):
+        with _locked(self._file("start.lock")):
             # Waits for a server that is just going: it holds this lock until its process has ended.
-            self._clients = (self.folder / "clients.lock").open("ab")
+            self._clients = self._file("clients.lock").open("ab")
             fcntl.flock(self._clients, fcntl.LOCK_SH)
             try:
-                self.address = address_of(self.database) or self._spawn_where_it_was()
+                self.address = self._there() or self._spawn_where_it_was()
             except BaseException:
                 self.stop()
                 raise
@@ -92,8 +96,24 @@ class EmbeddedStore:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def _file(self, name: str) -> Path:
+        """A file that belongs to the database."""
+        return self.folder / (name if self.database.name == DATABASE_NAME else f"{self.database.name}.{name}")
+
+    def _there(self) -> str | None:
+        """Where the database is being served."""
+        address = address_of(self.database)
+        if address and self.port not in (None, _port(address)):
+            raise StoreUnavailableError(
+                f"port is {self.port}, but {self.database} is being served at {address} already: leave port out to "
+                "join that server, or end its clients first"
+            )
+        return address
+
     def _spawn_where_it_was(self) -> str:
         """Start a server, at the port of one that was killed if there was one: its clients still look for it there."""
+        if self.port is not None:
+            return self._spawn(self.port)
         if port := _last_port(self.database):
             with contextlib.suppress(StoreUnavailableError):
                 return self._spawn(port)
@@ -101,8 +121,8 @@ class EmbeddedStore:
 
     def _spawn(self, port: int) -> str:
         command = [sys.executable, "-m", "agentlightning_server", "--db", str(self.database), "--port", str(port)]
-        command += ["--log-level", "WARNING", "--clients-lock", str(self.folder / "clients.lock")]
-        with (self.folder / "store.log").open("ab") as log:
+        command += ["--log-level", "WARNING", "--clients-lock", str(self._file("clients.lock"))]
+        with self._file("store.log").open("ab") as log:
             # A session of its own: Ctrl-C is for the client, which stops the server when it is done with it.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True, text=True
@@ -113,18 +133,18 @@ class EmbeddedStore:
         address = address_of(self.database)
         if address is None:
             self._process.wait()
-            raise StoreUnavailableError(f"the embedded store did not start: {_last_line(self.folder / 'store.log')}")
+            raise StoreUnavailableError(f"the embedded store did not start: {_last_line(self._file('store.log'))}")
         return address
 
     def _restart_for_ever(self) -> None:
-        port = int(self.address.rpartition(":")[2])
+        port = _port(self.address)
         while self._process is not None:
             code = self._process.wait()
             if self._stopping.is_set():
                 return
             _log.warning("the store ended with code %s and is started again: nothing it acknowledged is lost", code)
             try:
-                with _locked(self.folder / "start.lock"):
+                with _locked(self._file("start.lock")):
                     if self._stopping.is_set() or address_of(self.database):
                         return  # somebody else was quicker
                     self._spawn(port)
@@ -157,11 +177,15 @@ def address_of(database: Path) -> str | None:
     return None
 
 
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
 def _last_port(database: Path) -> int:
     """The port of a server that did not live to give its lock back; 0 when there was none."""
     try:
         facts = json.loads(database.with_name(database.name + ".lock").read_text())
-        return int(facts["address"].rpartition(":")[2])
+        return _port(facts["address"])
     except (OSError, ValueError, KeyError):
         return 0
 

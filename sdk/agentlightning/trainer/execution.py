@@ -41,19 +41,26 @@ class Work:
 
     agent: LitAgent[Any]
     store: LightningStoreClient
-    max_rollouts: int | None
     hooks: Sequence[Hook]
+    make_runner: Callable[[], LitAgentRunner[Any]] = LitAgentRunner
 
     @contextlib.contextmanager
     def runner(self, number: int, max_concurrency: int = 1) -> Iterator[LitAgentRunner[Any]]:
         """A runner that is ready for it."""
-        runner: LitAgentRunner[Any] = LitAgentRunner(max_rollouts=self.max_rollouts, max_concurrency=max_concurrency)
+        runner = self.make_runner()
+        runner.max_concurrency = max(runner.max_concurrency, max_concurrency)
         with runner.run_context(agent=self.agent, store=self.store, hooks=self.hooks, worker_id=number):
             yield runner
 
 
-def runners_for(work: Work, count: int, strategy: Strategy | None) -> Runners:
+MakeRunners = Callable[[Work, int], Runners]
+"""Makes a number of runners for some work."""
+
+
+def runners_for(work: Work, count: int, strategy: Strategy | MakeRunners | None) -> Runners:
     """Processes where they are possible, else threads, and said in one line why."""
+    if callable(strategy):
+        return strategy(work, count)
     if strategy == "threads":
         return ThreadRunners(work, count)
     if (obstacle := _obstacle_to_forking()) is None:

@@ -8,20 +8,21 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from agentlightning.adapter import TraceAdapter
 from agentlightning.algorithm import Algorithm
 from agentlightning.algorithm.evaluation import Evaluation, evaluate, mean_reward
 from agentlightning.errors import AgentCheckError, AgentError, AlgorithmError, AttemptLostError, StoreError
 from agentlightning.litagent import LitAgent
-from agentlightning.runner import Hook
+from agentlightning.runner import Hook, LitAgentRunner
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.embedded import EmbeddedStore
 from agentlightning.trainer import report
-from agentlightning.trainer.execution import Runners, Strategy, Work, runners_for
+from agentlightning.trainer.execution import MakeRunners, Runners, Strategy, Work, runners_for
+from agentlightning.trainer.result import TrainResult
 from agentlightning.types import (
     AttemptedRollout,
     Dataset,
@@ -29,42 +30,15 @@ from agentlightning.types import (
     NamedResources,
     PromptTemplate,
     ResourcesUpdate,
+    RolloutStatus,
     Run,
     tasks_of,
 )
 
 T = TypeVar("T")
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """What `fit` came to.
-
-    Attributes:
-        run_id: The run's record in the store: `agl runs show RUN`.
-        best_resources: The best resources found. None: the algorithm looks for none.
-        prompt_path: The file that the best prompt was saved to.
-        baseline_score: The mean reward of the initial resources on the validation set, if the algorithm says.
-        best_score: That of the best resources.
-        test_baseline_score: The mean reward of the initial resources on the test set, which nothing was chosen by.
-        test_score: That of the best resources.
-        rollouts: How many rollouts the algorithm spent.
-        test_rollouts: How many the test set took.
-        seconds: How long it all took.
-        summary: All that the algorithm says of the run.
-    """
-
-    run_id: str
-    best_resources: NamedResources | None
-    prompt_path: Path | None
-    baseline_score: float | None
-    best_score: float | None
-    test_baseline_score: float | None
-    test_score: float | None
-    rollouts: int
-    test_rollouts: int
-    seconds: float
-    summary: dict[str, Any]
+_ENDS: Final[Sequence[RolloutStatus]] = ("succeeded", "failed", "cancelled")
+_PORTION: Final = 1000
 
 
 @dataclasses.dataclass
@@ -81,9 +55,10 @@ class Session:
     adapter: TraceAdapter[Any]
     store: LightningStoreClient | str | Path | None
     queue: str | None
-    strategy: Strategy | None
-    max_rollouts: int | None
+    strategy: Strategy | MakeRunners | None
+    make_runner: Callable[[], LitAgentRunner[Any]]
     folder: Path
+    port: int | None
     hooks: Sequence[Hook]
 
     def __post_init__(self) -> None:
@@ -94,10 +69,10 @@ class Session:
         """Start what is needed, train, and take everything down again."""
         if self.algorithm.needs_tasks and not (_length(self.train) or _length(self.val)):
             raise AlgorithmError("there is nothing to train on: give fit() a train_dataset or a val_dataset")
-        with _store(self.store, self.folder) as (address, embedded):
+        with _store(self.store, self.folder, self.port) as (address, embedded):
             queue = self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
             client = LightningStoreClient(address, queue=queue)
-            work = Work(self.agent, client, self.max_rollouts, self.hooks)
+            work = Work(self.agent, client, self.hooks, self.make_runner)
             runners = runners_for(work, self.n_runners, self.strategy)
             runners.start()
             if embedded is not None:
@@ -194,6 +169,8 @@ class Session:
             "test": scores,
             "rollouts": summary.get("rollouts", spent),
             "test_rollouts": 0 if scores is None else 2 * _length(self.test),
+            "statuses": await _statuses(store),
+            "retried": await _retried(store),
             "seconds": time.monotonic() - self._began,
             "initial_prompt": None if first is None else first[1].template,
             "best_prompt": None if tuned is None else tuned[1].template,
@@ -242,6 +219,25 @@ async def _spent(store: LightningStoreClient) -> int:
     return made.total - shown.total
 
 
+async def _statuses(store: LightningStoreClient) -> dict[str, int]:
+    """How many rollouts of the run ended how, the one that was shown beforehand not counted."""
+    counts: dict[str, int] = {}
+    for status in _ENDS:
+        ended = await store.query_rollouts(status_in=[status], limit=1)
+        shown = await store.query_rollouts(status_in=[status], labels={"phase": "check"}, limit=1)
+        counts[status] = ended.total - shown.total
+    return counts
+
+
+async def _retried(store: LightningStoreClient) -> int:
+    """How many rollouts of the run took more than one attempt; they are read in portions, as there may be many."""
+    retried = read = 0
+    while portion := await store.query_rollouts(limit=_PORTION, offset=read):
+        read += len(portion)
+        retried += sum(isinstance(each, AttemptedRollout) and each.attempt.sequence_id > 1 for each in portion)
+    return retried
+
+
 async def _give_back(store: LightningStoreClient, number: int, code: int) -> None:
     """Report for a runner that died what it cannot report itself: its rollouts are delivered again at once."""
     failure = Failure(kind="infrastructure", type="RunnerDied", message=f"runner {number} died with code {code}")
@@ -253,15 +249,20 @@ async def _give_back(store: LightningStoreClient, number: int, code: int) -> Non
 
 
 @contextlib.contextmanager
-def _store(store: LightningStoreClient | str | Path | None, folder: Path) -> Iterator[tuple[str, EmbeddedStore | None]]:
+def _store(
+    store: LightningStoreClient | str | Path | None, folder: Path, port: int | None
+) -> Iterator[tuple[str, EmbeddedStore | None]]:
     """The address of the store to use, and the embedded store if it is one."""
     match store:
         case LightningStoreClient() as client:
             yield client.server_address, None
-        case str() as address if not Path(address).is_dir():
+        case str() as address:
             yield address, None
-        case _:
-            with EmbeddedStore(folder if store is None else Path(store)) as embedded:
+        case place:
+            path = place or folder
+            is_file = path.suffix == ".db" or path.is_file()
+            owner = EmbeddedStore(path.parent, name=path.name, port=port) if is_file else EmbeddedStore(path, port=port)
+            with owner as embedded:
                 yield embedded.address, embedded
 
 
@@ -319,6 +320,8 @@ def _result(run: Run, found: NamedResources | None, path: Path | None) -> TrainR
         test_rollouts=summary["test_rollouts"],
         seconds=summary["seconds"],
         summary=summary,
+        statuses=summary["statuses"],
+        retried=summary["retried"],
     )
 
 

@@ -1,20 +1,41 @@
-"""Training in one call, as its users meet it: what can be set, and `fit`. Knows no step of it."""
+"""Training in one call, as its users meet it: what can be set, and `fit`. Knows no step of it.
 
-from collections.abc import Sequence
+What only `fit` needs is imported when a Trainer is made, so that the name costs nothing.
+"""
+
+import copy
+import logging
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agentlightning.adapter import TraceAdapter, TraceToMessages
-from agentlightning.algorithm import Algorithm, algo
-from agentlightning.errors import AlgorithmError
-from agentlightning.litagent import as_agent
-from agentlightning.runner import Hook
-from agentlightning.runner.hooks import as_hooks
-from agentlightning.store import LightningStoreClient
-from agentlightning.store.embedded import DEFAULT_FOLDER
-from agentlightning.trainer.execution import Strategy
-from agentlightning.trainer.session import Session, TrainResult
-from agentlightning.types import Dataset, NamedResources, as_resource, tasks_of
+from agentlightning.errors import TrainerError
+from agentlightning.trainer.arguments import (
+    algorithm_of,
+    check_dataset,
+    either,
+    folder_of,
+    hooks_of,
+    port_of,
+    refuse_proxy,
+    resources_of,
+    store_of,
+    tracer_of,
+    whole_number,
+)
+from agentlightning.trainer.components import ADAPTER, RUNNER, build
+from agentlightning.trainer.result import TrainResult
+from agentlightning.trainer.strategy import placement_of
+from agentlightning.types import Dataset, tasks_of
+
+if TYPE_CHECKING:
+    from agentlightning.adapter import TraceAdapter
+    from agentlightning.litagent import LitAgent
+    from agentlightning.runner import LitAgentRunner
+    from agentlightning.tracer import Tracer
+
+_log = logging.getLogger(__name__)
 
 _DEV_TASKS = 10
 
@@ -22,20 +43,53 @@ _DEV_TASKS = 10
 class Trainer:
     """Trains an agent: starts a store and runners, runs an algorithm, and keeps what it finds.
 
+    A part of training (`algorithm`, `adapter`, `tracer`, `store`, `runner`, `strategy`, each of `hooks`) is given as an
+    object, a class, a function that makes one, a short name, an import path such as `"package.module.name"`, or a dict
+    whose "type" is any of these and whose other keys are arguments. What was made of it, and every other parameter, is
+    an attribute of the same name.
+
     Args:
-        algorithm: What decides which resources to try: an `Algorithm`, or a function as for `algo`. None: the datasets
-            are run once.
-        n_runners: How many rollouts run at once.
+        algorithm: What decides which resources to try: an `Algorithm`, `"apo"`, `"baseline"`, or a function with
+            parameters as for `algo` (one without is called for the algorithm). None: the datasets are run once.
+        n_runners: How many rollouts run at once. None: 1.
         initial_resources: What to start from; a plain string is an f-string prompt template.
-        adapter: What turns spans into the data the algorithm learns from. None: `TraceToMessages`.
-        store: A store to use: a client, an address or a folder. None: that of `.agentlightning`, started if need be.
+        adapter: What turns spans into the data the algorithm learns from; its short name is that of its class. A dict
+            without "type" has arguments of `TracerTraceToTriplet`. None: `TraceToMessages`.
+        store: A store to use: a client, an address, or the folder or database file of one that is started if need be.
+            None: that of `folder`.
         queue: The queue of this trainer's rollouts. None: one of its own, so that nobody else takes its work.
-        strategy: `processes` (the default, where they are possible) or `threads`, for debugging.
+        strategy: `"processes"` (the default, where they are possible; `"cs"` in existing code) or `"threads"`
+            (`"shm"`), for debugging. A dict may say `n_runners` and `server_port` too.
         max_rollouts: How many rollouts each runner takes. None: any number.
-        folder: Where results and the embedded store are kept.
+        folder: Where results and the embedded store are kept. None: `.agentlightning`.
         hooks: What is done around each rollout: one hook, or several in this order. Each runner process has a copy of
             its own, so what a hook counts is to be seen here only with `strategy="threads"`.
+        tracer: What records the agent's work, in every runner. None: a `Tracer`.
+        instrumentors: The instrumentors that it enables; see `Tracer`.
+        runner: What runs the agent. A class or function is called in each runner process, and for `tracer` and
+            `max_rollouts` if it has such parameters; each process has a copy of an object. None: `LitAgentRunner`.
+        port: Where the embedded store listens. None: at any free port.
         n_workers: An older name of `n_runners`.
+        max_tasks: An older name of `max_rollouts`.
+        triplet_exporter: An older name of `adapter`.
+        llm_proxy: Refused, as there is none yet: the agent is given its endpoint as a resource.
+        daemon: Without effect: no runner outlives its trainer.
+        dev: Without effect: there is the method `dev`.
+
+    Raises:
+        TrainerError: A parameter cannot be used, or two that mean the same differ; the message says which and why.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> trainer = agl.Trainer(
+        ...     algorithm="baseline", n_runners=2, strategy="threads", folder=tmp_path,
+        ...     initial_resources={"prompt_template": "Hi {name}"}, adapter={"agent_match": "writer"},
+        ... )
+        >>> trainer.adapter.agent_match, trainer.n_runners
+        ('writer', 2)
+        >>> agl.Trainer(n_runners="8")
+        Traceback (most recent call last):
+        agentlightning.errors.TrainerError: n_runners is '8', expected a whole number of at least 1
     """
 
     def __init__(
@@ -43,28 +97,61 @@ class Trainer:
         *,
         algorithm: Any = None,
         n_runners: int | None = None,
-        initial_resources: dict[str, Any] | None = None,
-        adapter: TraceAdapter[Any] | None = None,
-        store: LightningStoreClient | str | Path | None = None,
+        initial_resources: Mapping[str, Any] | None = None,
+        adapter: Any = None,
+        store: Any = None,
         queue: str | None = None,
-        strategy: Strategy | None = None,
+        strategy: Any = None,
         max_rollouts: int | None = None,
-        folder: str | Path = DEFAULT_FOLDER,
-        hooks: Hook | Sequence[Hook] | None = None,
+        folder: str | Path | None = None,
+        hooks: Any = None,
+        tracer: Any = None,
+        instrumentors: Iterable[str] | None = None,
+        runner: Any = None,
+        port: int | None = None,
         n_workers: int | None = None,
+        max_tasks: int | None = None,
+        triplet_exporter: Any = None,
+        llm_proxy: None = None,
+        daemon: bool | None = None,
+        dev: bool = False,
     ) -> None:
-        self.algorithm = _as_algorithm(algorithm)
-        self.n_runners = _positive("n_runners", n_runners if n_runners is not None else n_workers or 1)
-        self.initial_resources: NamedResources = {
-            name: as_resource(value) for name, value in (initial_resources or {}).items()
-        }
-        self.adapter = adapter or TraceToMessages()
-        self.store = store
+        refuse_proxy(llm_proxy)
+        _say_without_effect(daemon, dev)
+        placement = placement_of(strategy)
+        self.strategy = placement.strategy
+        runners = either("n_runners", n_runners, "n_workers", n_workers)
+        runners = either("n_runners", runners, "strategy['n_runners']", placement.n_runners)
+        self.n_runners = 1 if runners is None else whole_number("n_runners", runners, 1)
+        self.initial_resources = resources_of(initial_resources)
+        self.algorithm = algorithm_of(algorithm)
+        self.adapter: TraceAdapter[Any] = build(
+            ADAPTER, either("adapter", adapter, "triplet_exporter", triplet_exporter) or "TraceToMessages"
+        )
+        self.store = store_of(store)
+        self.port = port_of(either("port", port, "strategy['server_port']", placement.port), self.store)
         self.queue = queue
-        self.strategy = strategy
-        self.max_rollouts = max_rollouts
-        self.folder = Path(folder)
-        self.hooks = as_hooks(hooks)
+        self.folder = folder_of(folder)
+        self.hooks = hooks_of(hooks)
+        most = either("max_rollouts", max_rollouts, "max_tasks", max_tasks)
+        self._set_runner(
+            runner, tracer_of(tracer, instrumentors), None if most is None else whole_number("max_rollouts", most, 1)
+        )
+
+    @property
+    def n_workers(self) -> int:
+        """An older name of `n_runners`."""
+        return self.n_runners
+
+    @property
+    def max_tasks(self) -> int | None:
+        """An older name of `max_rollouts`."""
+        return self.max_rollouts
+
+    @property
+    def triplet_exporter(self) -> "TraceAdapter[Any]":
+        """An older name of `adapter`."""
+        return self.adapter
 
     def fit(
         self,
@@ -86,25 +173,43 @@ class Trainer:
                 on them at the end.
 
         Raises:
+            TrainerError: A dataset cannot be one.
             AgentCheckError: The first rollout did not succeed or gave no reward.
             AlgorithmError: The algorithm cannot start or go on.
             AgentError: The agent cannot be one, or its runners keep dying.
-            StoreUnavailableError: The store cannot be reached.
+            StoreUnavailableError: The store cannot be reached, or cannot listen at `port`.
+
+        Example:
+            >>> import agentlightning as agl
+            >>> trainer = agl.Trainer(strategy="threads", folder=tmp_path)
+            >>> result = trainer.fit(lambda task: float(len(task)), ["a", "bcd"])
+            store at ...
+            >>> result.statuses["succeeded"], result.summary["train"]["mean_reward"]
+            (2, 2.0)
         """
+        from agentlightning.litagent import as_agent
+        from agentlightning.trainer.session import Session
+
+        for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
+            check_dataset(name, dataset)
+        check_dataset("test_dataset", test_dataset)
+        agent = as_agent(agent)
+        agent.set_trainer(self)
         return Session(
-            agent=as_agent(agent),
+            agent=agent,
             train=train_dataset,
             val=val_dataset,
             test=test_dataset,
             algorithm=self.algorithm,
             n_runners=self.n_runners,
             initial_resources=self.initial_resources,
-            adapter=self.adapter,
+            adapter=self._adapter_for(agent),
             store=self.store,
             queue=self.queue,
             strategy=self.strategy,
-            max_rollouts=self.max_rollouts,
+            make_runner=self._make_runner,
             folder=self.folder,
+            port=self.port,
             hooks=self.hooks,
         ).run()
 
@@ -112,37 +217,43 @@ class Trainer:
         self, agent: Any, train_dataset: Dataset[Any] | None = None, *, val_dataset: Dataset[Any] | None = None
     ) -> TrainResult:
         """Try an agent on a few tasks, in threads of this process so that a debugger can look inside; learn nothing."""
-        from agentlightning_algorithms.baseline import Baseline
-
-        trainer = Trainer(
-            algorithm=Baseline(),
-            n_runners=1,
-            initial_resources=dict(self.initial_resources),
-            adapter=self.adapter,
-            store=self.store,
-            queue=self.queue,
-            strategy="threads",
-            folder=self.folder,
-            hooks=self.hooks,
-        )
+        for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
+            check_dataset(name, dataset)
+        trainer = copy.copy(self)
+        trainer.algorithm, trainer.n_runners, trainer.strategy = algorithm_of("baseline"), 1, "threads"
         return trainer.fit(agent, tasks_of(train_dataset, _DEV_TASKS), val_dataset=tasks_of(val_dataset, _DEV_TASKS))
 
+    def _set_runner(self, spec: Any, tracer: "Tracer | None", max_rollouts: int | None) -> None:
+        """Make one runner, to see that it can be; the runners that work are made where they work."""
+        self._make_runner = partial(
+            build, RUNNER, "LitAgentRunner" if spec is None else spec, tracer=tracer, max_rollouts=max_rollouts
+        )
+        self.runner: LitAgentRunner[Any] = self._make_runner()
+        self.tracer: Tracer = self.runner.tracer
+        self.max_rollouts: int | None = self.runner.max_rollouts
+        for name, given, kept in (("tracer", tracer, self.tracer), ("max_rollouts", max_rollouts, self.max_rollouts)):
+            if given is not None and given is not kept:
+                raise TrainerError(
+                    f"{name} is {given!r}, but the runner that is given has {kept!r}: give it there alone"
+                )
 
-def _as_algorithm(algorithm: Any) -> Algorithm:
-    if algorithm is None:
-        from agentlightning_algorithms.baseline import Baseline
+    def _adapter_for(self, agent: "LitAgent[Any]") -> "TraceAdapter[Any]":
+        """The adapter, narrowed to the agents that the agent says are trained."""
+        if agent.trained_agents is None:
+            return self.adapter
+        if not hasattr(self.adapter, "agent_match"):
+            name = type(self.adapter).__name__
+            _log.warning("trained_agents has no effect and can go: %s takes the calls of all agents.", name)
+            return self.adapter
+        narrowed = copy.copy(self.adapter)
+        narrowed.agent_match = either(
+            "the adapter's agent_match", self.adapter.agent_match, "trained_agents of the agent", agent.trained_agents
+        )
+        return narrowed
 
-        return Baseline()
-    if isinstance(algorithm, Algorithm):
-        return algorithm
-    if callable(algorithm) and not isinstance(algorithm, type):
-        return algo(algorithm)
-    raise AlgorithmError(
-        f"algorithm is {algorithm!r}, expected an Algorithm (agl.APO(...)), a function as for @agl.algo, or None"
-    )
 
-
-def _positive(name: str, value: int) -> int:
-    if value < 1:
-        raise ValueError(f"{name} is {value!r}, expected at least 1")
-    return value
+def _say_without_effect(daemon: bool | None, dev: bool) -> None:
+    if daemon is not None:
+        _log.warning("daemon has no effect and can go: no runner outlives its trainer.")
+    if dev:
+        _log.warning("dev has no effect and can go: to try an agent, call the method dev(agent, tasks).")

@@ -119,7 +119,7 @@ def test_dev_runs_the_agent_in_this_process_and_learns_nothing(start: Start) -> 
 
 @pytest.mark.parametrize("options", ["n_runners=0", "algorithm=42"])
 def test_a_setting_that_cannot_be_is_refused_by_name(options: str) -> None:
-    with pytest.raises((ValueError, agl.AlgorithmError), match=options.partition("=")[0]):
+    with pytest.raises(agl.TrainerError, match=options.partition("=")[0]):
         agl.Trainer(**eval(f"dict({options})"))
 
 
@@ -141,5 +141,5 @@ def test_hooks_are_called_around_the_rollouts_of_all_runners(start: Start, strat
 
 
 def test_what_is_no_hook_is_refused_before_anything_starts() -> None:
-    with pytest.raises(agl.AgentError, match=r"hooks\[0\] is <class"):
-        agl.Trainer(hooks=[agl.Hook])  # type: ignore[list-item]
+    with pytest.raises(agl.TrainerError, match=r"hooks\[0\] is 42"):
+        agl.Trainer(hooks=[42])

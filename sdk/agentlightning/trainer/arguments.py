@@ -1,0 +1,202 @@
+"""Checks of what a `Trainer` and `fit` are given: each error names the parameter, its value and the way out."""
+
+import importlib.util
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from agentlightning.errors import TrainerError
+from agentlightning.trainer.components import ALGORITHM, HOOK, STORE, TRACER, build, named
+from agentlightning.types import NamedResources, as_resource
+
+if TYPE_CHECKING:
+    from agentlightning.algorithm import Algorithm
+    from agentlightning.runner import Hook
+    from agentlightning.store import LightningStoreClient
+    from agentlightning.tracer import Tracer
+
+T = TypeVar("T")
+
+_HIGHEST_PORT: Final = 65535
+
+
+def either(name: str, value: T | None, older_name: str, older: T | None) -> T | None:
+    """The value of a parameter that has an older name, too.
+
+    Raises:
+        TrainerError: Both are given, and differ.
+    """
+    if value is not None and older is not None and value != older:
+        raise TrainerError(
+            f"{name} is {value!r} and {older_name}, which means the same, is {older!r}: give {name} alone"
+        )
+    return older if value is None else value
+
+
+def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A number that counts something.
+
+    Raises:
+        TrainerError: It is no whole number, or out of range.
+    """
+    wanted = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        raise TrainerError(f"{name} is {value!r}, expected {wanted}")
+    return value
+
+
+def resources_of(value: object) -> NamedResources:
+    """Resources by their names.
+
+    Raises:
+        TrainerError: It is no dict, or has a key that is no name.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise TrainerError(
+            f'initial_resources is {value!r}, expected a dict from names to resources: {{"prompt_template": "..."}}'
+        )
+    return {name: as_resource(resource) for name, resource in value.items()}
+
+
+def check_dataset(name: str, value: object) -> None:
+    """Refuse what cannot be the tasks of a dataset.
+
+    Raises:
+        TrainerError: It has no length or no items by number, or is a text.
+    """
+    if value is None:
+        return
+    if isinstance(value, str | bytes | Mapping | AbstractSet):
+        raise TrainerError(f"{name} is {_shortened(value)}, expected tasks in an order: a list with one item a task")
+    if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
+        raise TrainerError(f"{name} is {value!r}, which has no length or no items by number: give list({name})")
+
+
+def hooks_of(value: Any) -> tuple["Hook", ...]:
+    """One hook, several or none.
+
+    Raises:
+        TrainerError: One of them is not to be made a hook of.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(build(replace(HOOK, parameter=f"hooks[{index}]"), hook) for index, hook in enumerate(value))
+    return (build(HOOK, value),)
+
+
+def store_of(value: Any) -> "LightningStoreClient | str | Path | None":
+    """A client of a store, its address, or the folder or file that it is in.
+
+    Raises:
+        TrainerError: It is none of them, and nothing that makes a client.
+    """
+    if value is None or isinstance(value, Path):
+        return value
+    if isinstance(value, str):
+        if _is_path(value):
+            return Path(value)
+        if not _is_import_path(value):
+            return _address(value)
+    return build(STORE, value)  # type: ignore[no-any-return]
+
+
+def algorithm_of(spec: Any) -> "Algorithm":
+    """The algorithm; a function with parameters is made one, as by `algo`.
+
+    Raises:
+        TrainerError: It is none, and nothing that makes one.
+    """
+    from agentlightning.algorithm import Algorithm, algo
+
+    found = named(ALGORITHM, "baseline" if spec is None else spec)
+    if callable(found) and not isinstance(found, type | Algorithm) and inspect.signature(found).parameters:
+        return algo(found)
+    return build(ALGORITHM, found)  # type: ignore[no-any-return]
+
+
+def tracer_of(spec: Any, instrumentors: Iterable[str] | None) -> "Tracer | None":
+    """The tracer, or one with these instrumentors. None: that of the runner will do.
+
+    Raises:
+        TrainerError: It is none, or both are given.
+    """
+    if instrumentors is None:
+        return None if spec is None else build(TRACER, spec)
+    if isinstance(instrumentors, str):
+        raise TrainerError(f"instrumentors is {instrumentors!r}, expected several names: [{instrumentors!r}]")
+    if spec is not None:
+        raise TrainerError(f"instrumentors is given beside tracer, which is {spec!r}: give them to it alone")
+    return build(TRACER, {"type": "Tracer", "instrumentors": instrumentors})  # type: ignore[no-any-return]
+
+
+def port_of(port: int | None, store: object) -> int | None:
+    """The port of the embedded store.
+
+    Raises:
+        TrainerError: It is none, or the store is not an embedded one.
+    """
+    if port is None:
+        return None
+    whole_number("port", port, 0, _HIGHEST_PORT)
+    if store is not None and not isinstance(store, Path):
+        raise TrainerError(f"port is {port}, but store is {store!r}, which listens where it does: leave port out")
+    return port
+
+
+def folder_of(folder: object) -> Path:
+    """The folder of results.
+
+    Raises:
+        TrainerError: It is no path.
+    """
+    from agentlightning.store.embedded import DEFAULT_FOLDER
+
+    if folder is not None and not isinstance(folder, str | Path):
+        raise TrainerError(f"folder is {folder!r}, expected the path of a folder")
+    return DEFAULT_FOLDER if folder is None else Path(folder)
+
+
+def refuse_proxy(llm_proxy: object) -> None:
+    """Say what to do instead of giving an LLM proxy.
+
+    Raises:
+        TrainerError: One is given.
+    """
+    if llm_proxy is not None:
+        raise TrainerError(
+            f"llm_proxy is {llm_proxy!r}, and there is no LLM proxy yet: give the agent its endpoint as a resource, "
+            'initial_resources={"llm": agl.LLM(endpoint=..., model=...)}'
+        )
+
+
+def _address(value: str) -> str:
+    from agentlightning.errors import InvalidRequestError
+    from agentlightning.store.connection import parse_address
+
+    try:
+        parse_address(value)
+    except InvalidRequestError:
+        raise STORE.refused(value, "which is no address") from None
+    return value
+
+
+def _is_path(value: str) -> bool:
+    return "://" not in value and ("/" in value or value.endswith(".db") or Path(value).is_dir())
+
+
+def _is_import_path(value: str) -> bool:
+    """Whether it begins with a module that is there, and does not end in a port."""
+    module = value.partition(".")[0]
+    is_name = module.isidentifier() and not value.rpartition(":")[2].isdigit()
+    return value in STORE.names or (is_name and module != value and importlib.util.find_spec(module) is not None)
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
