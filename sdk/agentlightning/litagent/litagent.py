@@ -46,10 +46,11 @@ class LitAgent(Generic[T]):
     needs_resources = True
     """Whether resources are fetched for it."""
     trained_agents: str | None = None
-    _trainer: "weakref.ref[Any] | None" = None
-    _runner: "weakref.ref[Any] | None" = None
+    _trainer: "_Weak | None" = None
+    _runner: "_Weak | None" = None
 
-    def __init__(self, *, trained_agents: str | None = None) -> None:
+    def __init__(self, *args: Any, trained_agents: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # of another base, if there is one
         if trained_agents is not None:
             self.trained_agents = trained_agents
 
@@ -85,7 +86,7 @@ class LitAgent(Generic[T]):
 
     def set_trainer(self, trainer: Any) -> None:
         """Tell the agent its `Trainer`, which it does not keep alive; `fit` does so."""
-        self._trainer = weakref.ref(trainer)
+        object.__setattr__(self, "_trainer", _Weak(trainer))  # the class may be a frozen one
 
     def get_trainer(self) -> Any:
         """The `Trainer` that trains it; in a runner process, a copy of it.
@@ -97,7 +98,7 @@ class LitAgent(Generic[T]):
 
     def set_runner(self, runner: Any) -> None:
         """Tell the agent its runner, which it does not keep alive; `run_context` does so."""
-        self._runner = weakref.ref(runner)
+        object.__setattr__(self, "_runner", _Weak(runner))
 
     def get_runner(self) -> Any:
         """The `LitAgentRunner` that runs it in this process.
@@ -113,7 +114,7 @@ class LitAgent(Generic[T]):
         Raises:
             AgentError: It has neither.
         """
-        runner = self._runner() if self._runner is not None else None
+        runner = None if self._runner is None else self._runner()
         return (self.get_trainer() if runner is None else runner).tracer
 
     @property
@@ -131,10 +132,7 @@ class LitAgent(Generic[T]):
         """As `get_tracer`."""
         return self.get_tracer()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_trainer", "_runner")}
-
-    def _known(self, what: str, reference: "weakref.ref[Any] | None", way_out: str) -> Any:
+    def _known(self, what: str, reference: "_Weak | None", way_out: str) -> Any:
         known = None if reference is None else reference()
         if known is None:
             state = "has no" if reference is None else "no longer has its"
@@ -168,6 +166,19 @@ class LitAgent(Generic[T]):
             f"{type(self).__qualname__} cannot do a rollout of mode {rollout.mode!r}: it has none of the methods "
             f"{', '.join(names)}"
         )
+
+
+class _Weak:
+    """A reference that keeps nothing alive, and that is pickled as one to nothing."""
+
+    def __init__(self, target: object = None) -> None:
+        self._target = None if target is None else weakref.ref(target)
+
+    def __call__(self) -> Any:
+        return None if self._target is None else self._target()
+
+    def __reduce__(self) -> Any:
+        return _Weak, ()
 
 
 _METHODS: Final = (

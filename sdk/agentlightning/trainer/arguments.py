@@ -162,6 +162,17 @@ def folder_of(folder: object) -> Path:
     return DEFAULT_FOLDER if folder is None else Path(folder)
 
 
+def queue_of(queue: object) -> str | None:
+    """The name of a queue.
+
+    Raises:
+        TrainerError: It is none.
+    """
+    if queue is not None and not (isinstance(queue, str) and queue):
+        raise TrainerError(f"queue is {queue!r}, expected the name of a queue")
+    return queue
+
+
 def refuse_proxy(llm_proxy: object) -> None:
     """Say what to do instead of giving an LLM proxy.
 

@@ -61,7 +61,9 @@ def placement_of(value: Any) -> Placement:
     if not isinstance(value, Mapping):
         return Placement(None if value is None else _strategy(value, value))
     arguments = dict(value)
-    strategy = _strategy(value, arguments.pop("type", None))
+    if "type" not in arguments:
+        raise _refused(value, 'a dict without "type"')
+    strategy = _strategy(value, arguments.pop("type"))
     if callable(strategy):
         return Placement(partial(strategy, **arguments))
     n_runners, port = arguments.pop("n_runners", None), arguments.pop("server_port", None)

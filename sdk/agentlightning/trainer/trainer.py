@@ -18,6 +18,7 @@ from agentlightning.trainer.arguments import (
     folder_of,
     hooks_of,
     port_of,
+    queue_of,
     refuse_proxy,
     resources_of,
     store_of,
@@ -130,7 +131,7 @@ class Trainer:
         )
         self.store = store_of(store)
         self.port = port_of(either("port", port, "strategy['server_port']", placement.port), self.store)
-        self.queue = queue
+        self.queue = queue_of(queue)
         self.folder = folder_of(folder)
         self.hooks = hooks_of(hooks)
         most = either("max_rollouts", max_rollouts, "max_tasks", max_tasks)
