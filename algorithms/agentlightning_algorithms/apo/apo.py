@@ -36,7 +36,8 @@ class APO(Algorithm, Generic[T]):
     and answers of the models, two runs do the same, however their rollouts are timed.
 
     Args:
-        async_openai_client: The client that critic and editor are asked through.
+        async_openai_client: The client that critic and editor are asked through. None: `AsyncOpenAI()`, which goes by
+            `OPENAI_API_KEY`.
         gradient_model: The critic's model.
         apply_edit_model: The editor's model.
         diversity_temperature: The sampling temperature of both.
@@ -67,7 +68,7 @@ class APO(Algorithm, Generic[T]):
 
     def __init__(
         self,
-        async_openai_client: "AsyncOpenAI",
+        async_openai_client: "AsyncOpenAI | None" = None,
         *,
         gradient_model: str = "gpt-5-mini",
         apply_edit_model: str = "gpt-4.1-mini",
@@ -83,7 +84,7 @@ class APO(Algorithm, Generic[T]):
         apply_edit_prompt_files: Sequence[str | Path] | None = None,
         seed: int = 0,
     ) -> None:
-        self._client = async_openai_client
+        self._client = async_openai_client or _default_client()
         self._critics = critics(gradient_prompt_files)
         self._editors = editors(apply_edit_prompt_files)
         self._settings = Settings(
@@ -164,6 +165,12 @@ class APO(Algorithm, Generic[T]):
         if run is not None and self._search is not None and self._search.best is not None:
             best = self._search.best[0].resources
             await self.get_store().update_run(run.run_id, best_resources=best, summary=self.summary())
+
+
+def _default_client() -> "AsyncOpenAI":
+    from openai import AsyncOpenAI
+
+    return AsyncOpenAI()
 
 
 def _tuned(resources: NamedResources) -> tuple[str, PromptTemplate]:
