@@ -13,6 +13,13 @@ def test_importing_it_loads_nothing_that_the_program_does_not_need() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
+def test_the_names_a_training_script_begins_with_load_no_transport_and_no_tracing() -> None:
+    heavy = ["grpc", "google.protobuf", "opentelemetry", "asyncio", "openai", "rich"]
+    names = "agl.Trainer, agl.TrainResult, agl.rollout, agl.LitAgent, agl.PromptTemplate"
+    code = f"import sys, agentlightning as agl; {names}; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
 def test_the_client_loads_neither_the_server_nor_a_model_client() -> None:
     code = "import sys, agentlightning as agl; agl.LightningStoreClient; agl.Trainer; print([*sys.modules])"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True)

@@ -112,7 +112,9 @@ def named(part: Part, spec: object) -> object:
     try:
         return load(path)
     except (ImportError, AttributeError, ValueError) as error:
-        raise part.refused(spec, f"which cannot be found ({error})" if "." in spec else "which is no name") from error
+        raise part.refused(
+            spec, f"which cannot be found ({error})" if "." in spec else "which is no short name"
+        ) from error
 
 
 def load(path: str) -> Any:

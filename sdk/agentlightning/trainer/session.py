@@ -30,6 +30,7 @@ from agentlightning.types import (
     NamedResources,
     PromptTemplate,
     ResourcesUpdate,
+    Rollout,
     RolloutStatus,
     Run,
     tasks_of,
@@ -39,6 +40,8 @@ T = TypeVar("T")
 
 _ENDS: Final[Sequence[RolloutStatus]] = ("succeeded", "failed", "cancelled")
 _PORTION: Final = 1000
+_SHOWN: Final = {"phase": "check"}
+"""The labels of the rollout that is shown before any other is spent."""
 
 
 @dataclasses.dataclass
@@ -126,7 +129,7 @@ class Session:
         """Run one rollout and show its trace, so that a broken agent costs one call; say how many models it called."""
         if not (tasks := tasks_of(self.train, 1) or tasks_of(self.val, 1)):
             return 0  # The algorithm has tasks of its own.
-        [evaluation] = await evaluate(store, resources, tasks, mode="train", labels={"phase": "check"})
+        [evaluation] = await evaluate(store, resources, tasks, mode="train", labels=_SHOWN)
         spans = await store.query_spans(evaluation.rollout.rollout_id, "latest")
         for line in report.trace_lines(evaluation, spans):
             print(f"check: {line}")
@@ -215,7 +218,7 @@ class Session:
 async def _spent(store: LightningStoreClient) -> int:
     """How many rollouts the run has made, the one that was shown beforehand not counted."""
     made = await store.query_rollouts(limit=1)
-    shown = await store.query_rollouts(labels={"phase": "check"}, limit=1)
+    shown = await store.query_rollouts(labels=_SHOWN, limit=1)
     return made.total - shown.total
 
 
@@ -224,18 +227,23 @@ async def _statuses(store: LightningStoreClient) -> dict[str, int]:
     counts: dict[str, int] = {}
     for status in _ENDS:
         ended = await store.query_rollouts(status_in=[status], limit=1)
-        shown = await store.query_rollouts(status_in=[status], labels={"phase": "check"}, limit=1)
+        shown = await store.query_rollouts(status_in=[status], labels=_SHOWN, limit=1)
         counts[status] = ended.total - shown.total
     return counts
 
 
 async def _retried(store: LightningStoreClient) -> int:
-    """How many rollouts of the run took more than one attempt; they are read in portions, as there may be many."""
+    """How many of them took more than one attempt; all are read, in portions, as there may be many."""
     retried = read = 0
     while portion := await store.query_rollouts(limit=_PORTION, offset=read):
         read += len(portion)
-        retried += sum(isinstance(each, AttemptedRollout) and each.attempt.sequence_id > 1 for each in portion)
+        retried += sum(_was_retried(rollout) for rollout in portion)
     return retried
+
+
+def _was_retried(rollout: Rollout) -> bool:
+    is_later = isinstance(rollout, AttemptedRollout) and rollout.attempt.sequence_id > 1
+    return is_later and not _SHOWN.items() <= rollout.labels.items()
 
 
 async def _give_back(store: LightningStoreClient, number: int, code: int) -> None:

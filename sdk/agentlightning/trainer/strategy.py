@@ -76,15 +76,18 @@ def placement_of(value: Any) -> Placement:
 
 def _strategy(value: object, written: object) -> "Strategy | MakeRunners":
     if isinstance(written, str):
-        if name := _NAMES.get(written.lower()):
-            return name
-        try:
-            written = load(written)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise _refused(value, f"which cannot be found ({error})") from error
+        return _NAMES.get(written.lower()) or _strategy(value, _found(value, written))
     if isinstance(written, Callable):  # type: ignore[arg-type]
         return written  # type: ignore[return-value]
     raise _refused(value, f"of the type {type(written).__qualname__}")
+
+
+def _found(value: object, path: str) -> object:
+    try:
+        return load(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        reason = f"which cannot be found ({error})" if "." in path else "which is no short name"
+        raise _refused(value, reason) from error
 
 
 def _refused(value: object, reason: str) -> TrainerError:

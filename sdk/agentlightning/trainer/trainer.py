@@ -126,9 +126,8 @@ class Trainer:
         self.n_runners = 1 if runners is None else whole_number("n_runners", runners, 1)
         self.initial_resources = resources_of(initial_resources)
         self.algorithm = algorithm_of(algorithm)
-        self.adapter: TraceAdapter[Any] = build(
-            ADAPTER, either("adapter", adapter, "triplet_exporter", triplet_exporter) or "TraceToMessages"
-        )
+        adapter = either("adapter", adapter, "triplet_exporter", triplet_exporter)
+        self.adapter: TraceAdapter[Any] = build(ADAPTER, "TraceToMessages" if adapter is None else adapter)
         self.store = store_of(store)
         self.port = port_of(either("port", port, "strategy['server_port']", placement.port), self.store)
         self.queue = queue_of(queue)

@@ -56,10 +56,11 @@ def test_the_other_keys_of_a_dict_are_arguments() -> None:
     assert adapter.start == 3
 
 
-def test_a_dict_without_a_type_configures_the_triplet_adapter() -> None:
-    adapter = agl.Trainer(adapter={"agent_match": "writer"}).adapter
+@pytest.mark.parametrize("match", [{"agent_match": "writer"}, {}])
+def test_a_dict_without_a_type_configures_the_triplet_adapter(match: dict[str, str]) -> None:
+    adapter = agl.Trainer(adapter=match).adapter
     assert isinstance(adapter, agl.TracerTraceToTriplet)
-    assert adapter.agent_match == "writer"
+    assert adapter.agent_match == match.get("agent_match")
 
 
 @pytest.mark.parametrize("name", ["TraceToMessages", "TracerTraceToTriplet", "LlmProxyTraceToTriplet"])
@@ -75,7 +76,7 @@ def test_without_an_adapter_messages_are_made_of_spans() -> None:
     ("spec", "reason"),
     [
         (42, "of the type int"),
-        ("TraceToNothing", "which is no name"),
+        ("TraceToNothing", "which is no short name"),
         ("my_parts.Nothing", "no attribute 'Nothing'"),
         ("no.such.module", "No module named 'no'"),
         (dict, "which makes {}"),
@@ -137,7 +138,7 @@ def test_hooks_are_made_one_by_one_in_their_order() -> None:
 
 
 def test_a_bad_hook_is_refused_by_its_place() -> None:
-    with pytest.raises(agl.TrainerError, match=r"hooks\[1\] is 'nonsense', which is no name"):
+    with pytest.raises(agl.TrainerError, match=r"hooks\[1\] is 'nonsense', which is no short name"):
         agl.Trainer(hooks=[agl.Hook(), "nonsense"])
 
 
