@@ -71,6 +71,11 @@ STORE = Part(
 RUNNER = Part(
     "runner", "agentlightning.runner:LitAgentRunner", {"LitAgentRunner": "agentlightning.runner:LitAgentRunner"}
 )
+STRATEGY = Part(
+    "strategy",
+    "agentlightning.trainer.execution:ExecutionStrategy",
+    {name: name for name in ("processes", "cs", "threads", "shm")},
+)
 HOOK = Part("hooks", "agentlightning.runner:Hook")
 
 
@@ -85,7 +90,7 @@ def build(part: Part, spec: object, /, **offered: Any) -> Any:
     Raises:
         TrainerError: It is none of the accepted forms, needs arguments that it was not given, or made something else.
     """
-    kind = load(part.kind)
+    kind = _load(part.kind)
     made = spec
     if isinstance(spec, Mapping):
         arguments = {str(key): value for key, value in spec.items()}
@@ -93,7 +98,7 @@ def build(part: Part, spec: object, /, **offered: Any) -> Any:
         if not typed:
             raise part.refused(spec, 'a dict without "type"')
         made = _call(part, spec, named(part, typed), arguments, offered)
-    elif not isinstance(made := named(part, spec), kind):
+    elif isinstance(made := named(part, spec), type) or not isinstance(made, kind):
         made = _call(part, spec, made, {}, offered)
     if not isinstance(made, kind):
         raise part.refused(spec, f"which makes {made!r}")
@@ -110,28 +115,11 @@ def named(part: Part, spec: object) -> object:
         return spec
     path = part.names.get(spec) or part.names.get(spec.lower()) or spec
     try:
-        return load(path)
+        return _load(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise part.refused(
             spec, f"which cannot be found ({error})" if "." in spec else "which is no short name"
         ) from error
-
-
-def load(path: str) -> Any:
-    """What a path such as `package.module:Class.method` or `package.module.name` names.
-
-    Raises:
-        ImportError: There is no such module.
-        AttributeError: There is no such name in it.
-        ValueError: It is no path.
-    """
-    module, colon, name = path.partition(":")
-    if not colon:
-        module, _, name = path.rpartition(".")
-    found: Any = import_module(module)
-    for attribute in name.split("."):
-        found = getattr(found, attribute)
-    return found
 
 
 def _call(part: Part, spec: object, make: object, arguments: dict[str, Any], offered: Mapping[str, Any]) -> Any:
@@ -153,3 +141,14 @@ def _parameters(make: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(make).parameters
     except ValueError:
         return {}
+
+
+def _load(path: str) -> Any:
+    """What a path such as `package.module:Class.method` or `package.module.name` names."""
+    module, colon, name = path.partition(":")
+    if not colon:
+        module, _, name = path.rpartition(".")
+    found: Any = import_module(module)
+    for attribute in name.split("."):
+        found = getattr(found, attribute)
+    return found

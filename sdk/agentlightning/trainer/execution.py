@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from agentlightning.litagent import LitAgent
 from agentlightning.runner import Hook, LitAgentRunner
@@ -35,12 +35,21 @@ class Runners(Protocol):
         """Tell of each runner that dies; return when they cannot go on, with the reason."""
 
 
+@runtime_checkable
+class ExecutionStrategy(Protocol):
+    """Where runners run: what `Trainer(strategy=...)` takes beside the names of those that are there."""
+
+    def runners(self, work: "Work", count: int) -> Runners:
+        """So many runners for this work, not started."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What runners do: rollouts of a store with an agent, and hooks around them."""
 
     agent: LitAgent[Any]
     store: LightningStoreClient
+    max_rollouts: int | None
     hooks: Sequence[Hook]
     make_runner: Callable[[], LitAgentRunner[Any]] = LitAgentRunner
 
@@ -48,19 +57,16 @@ class Work:
     def runner(self, number: int, max_concurrency: int = 1) -> Iterator[LitAgentRunner[Any]]:
         """A runner that is ready for it."""
         runner = self.make_runner()
+        runner.max_rollouts = self.max_rollouts
         runner.max_concurrency = max(runner.max_concurrency, max_concurrency)
         with runner.run_context(agent=self.agent, store=self.store, hooks=self.hooks, worker_id=number):
             yield runner
 
 
-MakeRunners = Callable[[Work, int], Runners]
-"""Makes a number of runners for some work."""
-
-
-def runners_for(work: Work, count: int, strategy: Strategy | MakeRunners | None) -> Runners:
+def runners_for(work: Work, count: int, strategy: Strategy | ExecutionStrategy | None) -> Runners:
     """Processes where they are possible, else threads, and said in one line why."""
-    if callable(strategy):
-        return strategy(work, count)
+    if strategy is not None and not isinstance(strategy, str):
+        return strategy.runners(work, count)
     if strategy == "threads":
         return ThreadRunners(work, count)
     if (obstacle := _obstacle_to_forking()) is None:

@@ -21,7 +21,7 @@ from agentlightning.runner import Hook, LitAgentRunner
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.embedded import EmbeddedStore
 from agentlightning.trainer import report
-from agentlightning.trainer.execution import MakeRunners, Runners, Strategy, Work, runners_for
+from agentlightning.trainer.execution import ExecutionStrategy, Runners, Strategy, Work, runners_for
 from agentlightning.trainer.result import TrainResult
 from agentlightning.types import (
     AttemptedRollout,
@@ -58,7 +58,8 @@ class Session:
     adapter: TraceAdapter[Any]
     store: LightningStoreClient | str | Path | None
     queue: str | None
-    strategy: Strategy | MakeRunners | None
+    strategy: Strategy | ExecutionStrategy | None
+    max_rollouts: int | None
     make_runner: Callable[[], LitAgentRunner[Any]]
     folder: Path
     port: int | None
@@ -75,7 +76,7 @@ class Session:
         with _store(self.store, self.folder, self.port) as (address, embedded):
             queue = self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
             client = LightningStoreClient(address, queue=queue)
-            work = Work(self.agent, client, self.hooks, self.make_runner)
+            work = Work(self.agent, client, self.max_rollouts, self.hooks, self.make_runner)
             runners = runners_for(work, self.n_runners, self.strategy)
             runners.start()
             if embedded is not None:
@@ -258,7 +259,7 @@ async def _give_back(store: LightningStoreClient, number: int, code: int) -> Non
 
 @contextlib.contextmanager
 def _store(
-    store: LightningStoreClient | str | Path | None, folder: Path, port: int | None
+    store: LightningStoreClient | str | Path | None, folder: Path, port: int | None = None
 ) -> Iterator[tuple[str, EmbeddedStore | None]]:
     """The address of the store to use, and the embedded store if it is one."""
     match store:

@@ -60,7 +60,7 @@ class Trainer:
             None: that of `folder`.
         queue: The queue of this trainer's rollouts. None: one of its own, so that nobody else takes its work.
         strategy: `"processes"` (the default, where they are possible; `"cs"` in existing code) or `"threads"`
-            (`"shm"`), for debugging. A dict may say `n_runners` and `server_port` too.
+            (`"shm"`), for debugging; or an `ExecutionStrategy`. A dict may say `n_runners` and `server_port` too.
         max_rollouts: How many rollouts each runner takes. None: any number.
         folder: Where results and the embedded store are kept. None: `.agentlightning`.
         hooks: What is done around each rollout: one hook, or several in this order. Each runner process has a copy of
@@ -207,6 +207,7 @@ class Trainer:
             store=self.store,
             queue=self.queue,
             strategy=self.strategy,
+            max_rollouts=self.max_rollouts,
             make_runner=self._make_runner,
             folder=self.folder,
             port=self.port,

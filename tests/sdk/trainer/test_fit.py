@@ -12,6 +12,7 @@ import agentlightning as agl
 import pytest
 from agentlightning.errors import StoreUnavailableError
 from agentlightning.store.embedded import EmbeddedStore
+from agentlightning.trainer.execution import ThreadRunners, Work
 
 Start = Callable[..., Any]
 
@@ -48,15 +49,14 @@ def test_a_runner_object_does_the_rollouts_in_threads_as_many_as_asked_for(store
 
 
 def test_a_strategy_of_ones_own_makes_the_runners(store_address: str, tmp_path: Path) -> None:
-    from agentlightning.trainer.execution import ThreadRunners
-
     made: list[int] = []
 
-    def making(work: Any, count: int) -> ThreadRunners:
-        made.append(count)
-        return ThreadRunners(work, count)
+    class InThreads:
+        def runners(self, work: Work, count: int) -> ThreadRunners:
+            made.append(count)
+            return ThreadRunners(work, count)
 
-    agl.Trainer(store=store_address, folder=tmp_path, n_runners=2, strategy=making).fit(lambda task: 1.0, ["a"])
+    agl.Trainer(store=store_address, folder=tmp_path, n_runners=2, strategy=InThreads).fit(lambda task: 1.0, ["a"])
     assert made == [2]
 
 
