@@ -268,7 +268,12 @@ class AlgorithmError(AgentLightningError):
 
 
 class TrainerError(AgentLightningError, ValueError):
-    """A parameter of a `Trainer` or of `fit` cannot be used; the message names it, its value and the way out."""
+    """A parameter of a `Trainer` or of `fit` cannot be used; the message names it, its value and the way out.
+
+    >>> agl.Trainer(n_runners=-1)
+    Traceback (most recent call last):
+    agentlightning.errors.TrainerError: n_runners is -1, expected a whole number of at least 1
+    """
 
 
 class EmptyTrainingDataError(AgentLightningError, ValueError):

@@ -20,8 +20,6 @@ import pytest
 ROOTS = [Path(package.__file__ or "").parent for package in (agl, agentlightning_algorithms)]
 PACKAGES = ["agentlightning.algorithm", "agentlightning.emitter", "agentlightning.litagent", "agentlightning.testing"]
 """Those whose names are public too, without being names of `agentlightning` itself."""
-AWAITED = {"Trainer", "TrainResult"}
-"""Whose examples are being written elsewhere."""
 
 
 def public_names() -> Iterator[tuple[str, str]]:
@@ -66,7 +64,7 @@ def module_name(file: Path) -> str:
 MODULES = {module_name(file): file for root in ROOTS for file in root.rglob("*.py") if ">>> " in file.read_text()}
 
 
-@pytest.mark.parametrize(("module", "name"), sorted(entry for entry in {*public_names()} if entry[1] not in AWAITED))
+@pytest.mark.parametrize(("module", "name"), sorted({*public_names()}))
 def test_a_public_name_has_an_example(module: str, name: str) -> None:
     assert ">>> " in documentation(module, name), f"{name} has no example: write one where it is defined"
 
