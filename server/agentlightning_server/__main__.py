@@ -21,7 +21,11 @@ DEFAULT_DATABASE = Path(".agentlightning/store.db")
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="agl store", description="Serve a store on one database file.")
+    parser = argparse.ArgumentParser(
+        prog="agl store",
+        description="Serve a store on one database file, until told to stop.",
+        epilog="example: agl store --db /data/store.db --host 0.0.0.0 --port 4747 --keep-days 30",
+    )
     parser.add_argument("--db", type=Path, default=DEFAULT_DATABASE, help="the database file (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument(

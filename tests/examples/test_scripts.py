@@ -79,7 +79,7 @@ def test_the_command_that_the_demo_names_shows_the_run_again(demo: tuple[Path, s
 
 
 def test_the_runs_of_a_folder_are_listed(demo: tuple[Path, str]) -> None:
-    assert re.match(r"run-[0-9a-f]{12} .* APO +succeeded", agl_command("runs", "list", cwd=demo[0]))
+    assert re.search(r"^run-[0-9a-f]{12} .* APO +succeeded", agl_command("runs", "list", cwd=demo[0]), re.MULTILINE)
 
 
 def test_an_unknown_run_is_refused_with_those_that_are_there(demo: tuple[Path, str]) -> None:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from agentlightning.errors import NotFoundError
+from agentlightning.cli import ids
 from agentlightning.store import LightningStoreClient
 from agentlightning.types import AttemptedRollout, Rollout
 
@@ -30,7 +30,7 @@ async def explain(client: LightningStoreClient, arguments: argparse.Namespace) -
     import agentlightning as agl
     from agentlightning.adapter.explanation import why
 
-    rollout = await _rollout(client, arguments.rollout_id)
+    rollout = await ids.rollout(client, arguments.rollout_id)
     spans = await client.query_spans(rollout.rollout_id, "latest")
     name = _ADAPTERS[arguments.adapter]
     adapter: agl.LLMCallAdapter[Any] = getattr(agl, name)()
@@ -43,15 +43,6 @@ async def explain(client: LightningStoreClient, arguments: argparse.Namespace) -
         print(explanation)
     print(f"{used} of {len(explanations)} calls used by {name}{'' if explanations else f': {why([], spans)}'}")
     return 0 if used else 1
-
-
-async def _rollout(client: LightningStoreClient, rollout_id: str) -> Rollout:
-    rollout = await client.get_rollout_by_id(rollout_id)
-    if rollout is None:
-        newest = await client.query_rollouts(sort_by="start_time", sort_order="desc", limit=5)
-        known = ", ".join(known.rollout_id for known in newest) or "none"
-        raise NotFoundError(f"there is no rollout {rollout_id!r}; the newest are: {known}")
-    return rollout
 
 
 def _told(rollout: Rollout) -> dict[str, Any]:
