@@ -250,6 +250,7 @@ class LightningStore(ABC):
         filter_logic: FilterLogic = "and",
         mode: RolloutMode | None = None,
         labels: Mapping[str, str] | None = None,
+        queue: str | None = None,
         min_final_reward: float | None = None,
         max_final_reward: float | None = None,
         sort_by: str | None = None,
@@ -270,6 +271,7 @@ class LightningStore(ABC):
             filter_logic: How the three before combine. The filters that follow must hold in any case.
             mode: Only those for this.
             labels: Only those with all of these.
+            queue: Only those of this queue. None: of any, also in a bound store.
             min_final_reward: Only with a final reward of at least this.
             max_final_reward: Only with a final reward of at most this.
             sort_by: `start_time`, `end_time`, `status`, `mode`, `rollout_id`, `resources_id`, `priority`,
@@ -278,6 +280,28 @@ class LightningStore(ABC):
             limit: How many at most; -1 for all.
             offset: How many to pass over.
             status: An older name of `status_in`, which wins.
+        """
+
+    @abstractmethod
+    def iter_rollouts(
+        self,
+        *,
+        status_in: Sequence[RolloutStatus] | None = None,
+        mode: RolloutMode | None = None,
+        labels: Mapping[str, str] | None = None,
+        queue: str | None = None,
+        sort_order: SortOrder = "asc",
+    ) -> AsyncGenerator[Rollout | AttemptedRollout, None]:
+        """Each rollout as `query_rollouts` finds it, one by one: however many there are, a page of them is held.
+
+        What is enqueued meanwhile neither repeats nor hides others. A bound store reads those of its run.
+
+        Args:
+            status_in: Only in one of these statuses.
+            mode: Only those for this.
+            labels: Only those with all of these.
+            queue: Only those of this queue. None: of any.
+            sort_order: Oldest first, or newest with `desc`.
         """
 
     @abstractmethod

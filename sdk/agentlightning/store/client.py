@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -300,6 +301,7 @@ class LightningStoreClient(LightningStore):
         filter_logic: FilterLogic = "and",
         mode: RolloutMode | None = None,
         labels: Mapping[str, str] | None = None,
+        queue: str | None = None,
         min_final_reward: float | None = None,
         max_final_reward: float | None = None,
         sort_by: str | None = None,
@@ -321,11 +323,37 @@ class LightningStoreClient(LightningStore):
             run_id="" if asked_by_id else self.run_id or "",
             mode=convert.mode_to_proto(mode),
             labels=labels or {},
+            queue=lists.exactly("queue", queue),
             min_final_reward=min_final_reward,
             max_final_reward=max_final_reward,
             order_by=lists.order(_ROLLOUT_FIELDS.get(sort_by) or str(sort_by), sort_order),
         )
         return await self._list("ListRollouts", request, "rollouts", convert.rollout_from_proto, limit, offset)
+
+    async def iter_rollouts(
+        self,
+        *,
+        status_in: Sequence[RolloutStatus] | None = None,
+        mode: RolloutMode | None = None,
+        labels: Mapping[str, str] | None = None,
+        queue: str | None = None,
+        sort_order: SortOrder = "asc",
+    ) -> AsyncGenerator[Rollout | AttemptedRollout, None]:
+        statuses = lists.several("status_in", status_in)
+        if lists.matches_nothing("and", [statuses], None):
+            return
+        request = pb.ListRolloutsRequest(
+            statuses=map(convert.rollout_status_to_proto, statuses or ()),
+            run_id=self.run_id or "",
+            mode=convert.mode_to_proto(mode),
+            labels=labels or {},
+            queue=lists.exactly("queue", queue),
+            order_by=lists.order("create_time", sort_order),
+        )
+        asked = partial(self._call, "ListRollouts")
+        async with aclosing(pages.each(asked, request, "rollouts", convert.rollout_from_proto)) as found:
+            async for rollout in found:
+                yield rollout
 
     async def query_attempts(
         self,

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -57,6 +57,27 @@ async def read(
             answer = await coming
         finally:
             coming.cancel()
+
+
+async def each(
+    call: Callable[[Any], Coroutine[Any, Any, Any]], request: Any, field: str, model: Callable[[Any], T]
+) -> AsyncGenerator[T, None]:
+    """The items of a list one by one, however many: no more than a page of them is held.
+
+    Args:
+        call: Asks the store.
+        request: What to ask it; its paging is set here.
+        field: Which field of the answers has the items.
+        model: What becomes of an item.
+    """
+    request.page_size = PAGE
+    while True:
+        answer = await call(request)
+        for message in getattr(answer, field):
+            yield model(message)
+        if not answer.next_page_token:
+            return
+        request.page_token = answer.next_page_token
 
 
 def _translated(messages: Any, model: Callable[[Any], T]) -> list[T]:

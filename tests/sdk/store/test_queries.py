@@ -245,3 +245,19 @@ async def test_workers_are_filtered_sorted_and_paged(store: Store) -> None:
     assert await found(f"{stem}a", status_in=["busy"]) == []
     assert {"a", "b"} <= set(await found(f"{stem}a", status_in=["busy"], filter_logic="or"))
     assert (await store.query_workers(worker_id_contains=stem, limit=1)).total == 3
+
+
+async def test_rollouts_are_found_by_their_queue(store: Store) -> None:
+    run = await store.create_run("x")
+    ids = [(await store.bind(run_id=run.run_id, queue=queue).enqueue_rollout(0)).rollout_id for queue in ("q1", "q2")]
+    assert ids_of(await store.bind(run_id=run.run_id).query_rollouts(queue="q2")) == ids[1:]
+
+
+async def test_rollouts_come_one_by_one_across_pages(run_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentlightning.store.pages.PAGE", 2)
+    ids = ids_of([await run_store.enqueue_rollout(number, mode="val") for number in range(5)])
+    await run_store.cancel_rollouts(ids[:1])
+    assert [rollout.rollout_id async for rollout in run_store.iter_rollouts()] == ids
+    found = run_store.iter_rollouts(status_in=["queuing"], mode="val", sort_order="desc")
+    assert [rollout.rollout_id async for rollout in found] == ids[:0:-1]
+    assert [rollout async for rollout in run_store.iter_rollouts(status_in=[])] == []
