@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from agentlightning.cli import client, explain, runs, settings
+from agentlightning.cli import backup, client, explain, resources, rollouts, runs, settings, workers
+from agentlightning.cli.errors import NotUnderstoodError
 from agentlightning.errors import AgentLightningError
 from agentlightning.store.embedded import DEFAULT_FOLDER
 
 _NOT_UNDERSTOOD = 2
 _INTERRUPTED = 130
 _CUT_OFF = 141
-_COMMANDS = (runs, explain)
+_COMMANDS = (runs, rollouts, explain, resources, workers, backup)
 """The modules of the commands, in the order of the help."""
 _SETTINGS = """\
 Every option but those that say which objects may also be set: as AGL_<NAME> in the environment (AGL_STORE=host:4747,
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return status
-    except settings.SettingError as error:
+    except NotUnderstoodError as error:
         print(f"agl: {error}", file=sys.stderr)
         return _NOT_UNDERSTOOD
     except AgentLightningError as error:

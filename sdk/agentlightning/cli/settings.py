@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentlightning.errors import AgentLightningError
+from agentlightning.cli.errors import NotUnderstoodError
 
 PREFIX = "AGL_"
 TEST_PREFIX = "AGL_TEST_"
@@ -37,7 +37,7 @@ ONLY_FLAGS = frozenset(
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
-class SettingError(AgentLightningError):
+class SettingError(NotUnderstoodError):
     """A setting that there is not, or that has a value it cannot have."""
 
 

@@ -1,0 +1,124 @@
+"""`agl rollouts cancel` and `retry`: rollouts by their ids, or all that a filter finds, once that is confirmed."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, get_args
+
+from agentlightning.cli import filters, ids, output
+from agentlightning.cli.errors import NotUnderstoodError
+from agentlightning.store import LightningStoreClient
+from agentlightning.types import Rollout, RolloutStatus
+from agentlightning.types.rollout import TERMINAL_STATUSES
+
+_LIVE: list[RolloutStatus] = [status for status in get_args(RolloutStatus) if status not in TERMINAL_STATUSES]
+_MISSED: list[RolloutStatus] = ["failed", "cancelled"]
+_AT_ONCE = 100
+
+Change = Callable[[LightningStoreClient, Sequence[Rollout]], Awaitable[list[Rollout]]]
+
+
+def add_commands(verbs: Any, common: argparse.ArgumentParser, which: argparse.ArgumentParser) -> None:
+    """Add the commands to those of a parser."""
+    cancelling = verbs.add_parser(
+        "cancel",
+        parents=[common, which],
+        help="end rollouts that have not ended",
+        description="End rollouts that have not ended; who works on one is told at once.",
+        epilog="example: agl rollouts cancel --run run-4f1c --status queuing --yes",
+    )
+    cancelling.set_defaults(command=cancel_rollouts)
+    retrying = verbs.add_parser(
+        "retry",
+        parents=[common, which],
+        help="queue rollouts again that have ended",
+        description="Queue rollouts again that have ended, each in its own queue; a filter finds those that failed or "
+        "were cancelled, unless it names a status.",
+        epilog="example: agl rollouts retry ro-5f0c ro-77ab",
+    )
+    retrying.set_defaults(command=retry_rollouts)
+    for parser in (cancelling, retrying):
+        parser.add_argument("rollout_ids", nargs="*", metavar="ROLLOUT", help="a rollout's id, or how it begins")
+        parser.add_argument("--yes", action="store_true", help="do not ask before changing all that a filter finds")
+
+
+async def cancel_rollouts(client: LightningStoreClient, arguments: argparse.Namespace) -> int:
+    """Cancel rollouts; 1 when one of them had ended otherwise."""
+    found = await _found(client, arguments, _LIVE)
+    return await _change(client, arguments, found, "cancel", _cancelled, _LIVE)
+
+
+async def retry_rollouts(client: LightningStoreClient, arguments: argparse.Namespace) -> int:
+    """Queue rollouts again; 1 when one of them has not ended."""
+    found = await _found(client, arguments, _MISSED)
+    return await _change(client, arguments, found, "retry", _queued_again, [*TERMINAL_STATUSES])
+
+
+async def _found(
+    client: LightningStoreClient, arguments: argparse.Namespace, statuses: list[RolloutStatus]
+) -> list[Rollout]:
+    """Those that are named, or those that the filter finds."""
+    if arguments.rollout_ids:
+        if filters.names_any(arguments):
+            raise NotUnderstoodError("rollouts are named by ids and by a filter: give the one or the other")
+        found = [await ids.rollout(client, text) for text in arguments.rollout_ids]
+        return [*{rollout.rollout_id: rollout for rollout in found}.values()]
+    if not filters.names_any(arguments) and arguments.queue is None:
+        raise NotUnderstoodError("which rollouts? name them by ids, or by a filter such as --run RUN")
+    asked = await filters.Filter.of(client, arguments)
+    return [rollout async for rollout in asked.rollouts(statuses)]
+
+
+async def _change(
+    client: LightningStoreClient,
+    arguments: argparse.Namespace,
+    found: Sequence[Rollout],
+    verb: str,
+    change: Change,
+    changeable: Sequence[RolloutStatus],
+) -> int:
+    fit = [rollout for rollout in found if rollout.status in changeable]
+    by_filter = not arguments.rollout_ids
+    if by_filter and fit and not (arguments.yes or _is_confirmed(f"{verb} {len(fit)} rollouts")):
+        output.note("nothing was changed")
+        return 1
+    changed: list[Rollout] = []
+    for some in _batches(fit):
+        changed += await change(client, some)
+    others = [] if by_filter else [rollout for rollout in found if rollout.status not in changeable]
+    _print(changed, others, verb, arguments)
+    return 0 if changed and not others else 1
+
+
+def _is_confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise NotUnderstoodError(f"this would {question}, and nobody is there to ask: say --yes to do it")
+    print(f"{question}? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+async def _cancelled(client: LightningStoreClient, rollouts: Sequence[Rollout]) -> list[Rollout]:
+    return await client.cancel_rollouts([rollout.rollout_id for rollout in rollouts])
+
+
+async def _queued_again(client: LightningStoreClient, rollouts: Sequence[Rollout]) -> list[Rollout]:
+    again = (client.update_rollout(rollout.rollout_id, status="requeuing") for rollout in rollouts)
+    return await asyncio.gather(*again)
+
+
+def _batches(rollouts: Sequence[Rollout]) -> Iterator[Sequence[Rollout]]:
+    for start in range(0, len(rollouts), _AT_ONCE):
+        yield rollouts[start : start + _AT_ONCE]
+
+
+def _print(changed: Sequence[Rollout], others: Sequence[Rollout], verb: str, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        output.print_json({"changed": changed, "unchanged": others})
+        return
+    for rollout in changed:
+        print(f"{rollout.rollout_id}  {rollout.status}")
+    for rollout in others:
+        output.note(f"agl: {rollout.rollout_id} is {rollout.status}: there is nothing to {verb}")
+    if not changed and not others:
+        output.note(f"agl: no rollout fits: there is nothing to {verb}")

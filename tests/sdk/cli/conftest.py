@@ -1,0 +1,50 @@
+"""`agl` as a person calls it, in this process: an interpreter for each line would cost more than all it does."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from agentlightning.cli import main
+
+NOT_UNDERSTOOD = 2
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command came to."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """A table without its titles, each line by its first words."""
+        return [line.split() for line in self.out.splitlines()[1:]]
+
+
+Agl = Callable[..., Awaitable[Told]]
+
+
+@pytest.fixture
+def command(store_address: str, capsys: pytest.CaptureFixture[str]) -> Agl:
+    """Runs a command on the store of the module."""
+
+    def run(arguments: tuple[str, ...]) -> int:
+        try:
+            return main([*arguments, "--store", store_address])
+        except SystemExit as ended:
+            return int(ended.code or 0)
+
+    async def command(*arguments: str) -> Told:
+        status = await asyncio.to_thread(run, arguments)
+        return Told(status, *capsys.readouterr())
+
+    return command
