@@ -80,7 +80,7 @@ async def _change(
 ) -> int:
     fit = [rollout for rollout in found if rollout.status in changeable]
     by_filter = not arguments.rollout_ids
-    if by_filter and fit and not (arguments.yes or _is_confirmed(f"{verb} {len(fit)} rollouts")):
+    if by_filter and fit and not (arguments.yes or await _is_confirmed(f"{verb} {len(fit)} rollouts")):
         output.note("nothing was changed")
         return 1
     changed: list[Rollout] = []
@@ -91,10 +91,16 @@ async def _change(
     return 0 if changed and not others else 1
 
 
-def _is_confirmed(question: str) -> bool:
+async def _is_confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise NotUnderstoodError(f"this would {question}, and nobody is there to ask: say --yes to do it")
     print(f"{question}? [y/N] ", end="", file=sys.stderr, flush=True)
+    loop, answered = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin, answered.set)  # a read that blocks would not hear Ctrl-C
+    try:
+        await answered.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

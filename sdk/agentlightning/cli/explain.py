@@ -14,9 +14,15 @@ _ADAPTERS = {"triplet": "TracerTraceToTriplet", "proxy": "LlmProxyTraceToTriplet
 def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command to those of a parser."""
     parser = commands.add_parser(
-        "explain", parents=[common], help="which calls of a model in a rollout are training data, and why others not"
+        "explain",
+        parents=[common],
+        help="which calls of a model in a rollout are training data, and why others not",
+        description="Print a line for each call of a model in a rollout: used as training data or dropped, and why.",
+        epilog="example: agl explain ro-5f0c",
     )
-    parser.add_argument("rollout_id", metavar="ROLLOUT", help="the rollout; its latest attempt is looked at")
+    parser.add_argument(
+        "rollout_id", metavar="ROLLOUT", help="the rollout's id, or how it begins; its latest attempt counts"
+    )
     parser.add_argument("--adapter", choices=sorted(_ADAPTERS), default="triplet", help="what asks (default: triplet)")
     parser.set_defaults(command=explain)
 

@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as of `agl rollouts list | head`; what is left in the buffer has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CUT_OFF
+    except OSError as error:
+        print(f"agl: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 def _run(arguments: list[str]) -> int:

@@ -23,7 +23,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="example: agl rollouts list --status failed --label split=hard --limit 10",
     )
     listing.add_argument(
-        "--limit", type=int, default=_LIMIT, metavar="N", help="how many at most; 0 for all (default: %(default)s)"
+        "--limit", type=_count, default=_LIMIT, metavar="N", help="how many at most; 0 for all (default: %(default)s)"
     )
     listing.set_defaults(command=list_rollouts)
     showing = verbs.add_parser(
@@ -77,6 +77,12 @@ def status_of(rollout: Rollout) -> str:
     failure = rollout.attempt.failure if isinstance(rollout, AttemptedRollout) else None
     blamed = rollout.status == "failed" and failure is not None
     return f"{rollout.status} ({failure.kind})" if blamed and failure else rollout.status
+
+
+def _count(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of rollouts, such as 10, or 0 for all")
 
 
 def _row(rollout: Rollout) -> tuple[object, ...]:

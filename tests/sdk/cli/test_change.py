@@ -1,7 +1,8 @@
 """`agl rollouts cancel` and `retry` against a real store."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TextIO
 
 import agentlightning as agl
 import pytest
@@ -14,6 +15,15 @@ Store = agl.LightningStoreClient
 async def run_store(store: Store) -> Store:
     """A client of a run of the test's own."""
     return store.bind(run_id=(await store.create_run("x")).run_id)
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[TextIO]:
+    """That of a terminal from which the command reads."""
+    person, terminal = os.openpty()
+    with open(terminal) as stdin, open(person, "w", buffering=1) as keyboard:
+        monkeypatch.setattr("sys.stdin", stdin)
+        yield keyboard
 
 
 async def enqueued(store: Store, count: int, **fields: Any) -> list[str]:
@@ -63,19 +73,10 @@ async def test_all_that_a_filter_finds_is_cancelled_when_confirmed(command: Agl,
     assert await statuses(run_store) == ["cancelled", "cancelled", "queuing"]
 
 
-@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("\n", 1), ("", 1)])
-async def test_a_person_is_asked(
-    command: Agl, run_store: Store, monkeypatch: pytest.MonkeyPatch, answer: str, status: int
-) -> None:
-    class Person:
-        def isatty(self) -> bool:
-            return True
-
-        def readline(self) -> str:
-            return answer
-
+@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("\n", 1), ("\n\x04", 1)])
+async def test_a_person_is_asked(command: Agl, run_store: Store, keyboard: TextIO, answer: str, status: int) -> None:
     await enqueued(run_store, 1)
-    monkeypatch.setattr("sys.stdin", Person())
+    keyboard.write(answer)
     told = await command("rollouts", "cancel", "--run", run_store.run_id)
     assert told.err.startswith("cancel 1 rollouts? [y/N] ")
     assert told.status == status
