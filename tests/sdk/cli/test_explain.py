@@ -1,13 +1,13 @@
 """`agl explain` against a real store."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import agentlightning as agl
 import pytest
+
+Agl = Callable[..., Awaitable[Any]]
 
 SAID = {"gen_ai.request.model": "small", "gen_ai.prompt.0.content": "Which room?"}
 ANSWERED = {"gen_ai.completion.0.content": "A103", "prompt_token_ids": [1, 2], "response_token_ids": [3]}
@@ -36,26 +36,21 @@ async def rollout_of(store: agl.LightningStore, *spans: dict[str, Any]) -> str:
     return rollout.rollout_id
 
 
-def agl_explain(*arguments: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "agentlightning", "explain", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder)
-
-
-async def test_each_call_is_a_line_and_the_count_follows(store: agl.LightningStoreClient, store_address: str) -> None:
+async def test_each_call_is_a_line_and_the_count_follows(store: agl.LightningStoreClient, command: Agl) -> None:
     rollout_id = await rollout_of(store, SAID | ANSWERED, REWARD, SAID)
-    told = agl_explain(rollout_id, "--store", store_address)
-    assert told.stdout.splitlines() == [
+    told = await command("explain", rollout_id)
+    assert told.out.splitlines() == [
         "used     #1 openai.chat.completion small: 2 + 1 token ids, reward 1 of #2",
         "dropped  #3 openai.chat.completion small: no answer was recorded; does the instrumentation capture content?",
         "1 of 2 calls used by TracerTraceToTriplet",
     ]
-    assert (told.returncode, told.stderr) == (0, "")
+    assert (told.status, told.err) == (0, "")
 
 
-async def test_json_says_the_same(store: agl.LightningStoreClient, store_address: str) -> None:
+async def test_json_says_the_same(store: agl.LightningStoreClient, command: Agl) -> None:
     rollout_id = await rollout_of(store, SAID)
-    told = agl_explain(rollout_id, "--store", store_address, "--json", "--adapter", "messages")
-    answer = json.loads(told.stdout)
+    told = await command("explain", rollout_id, "--json", "--adapter", "messages")
+    answer = json.loads(told.out)
     assert (answer["rollout_id"], answer["adapter"]) == (rollout_id, "TraceToMessages")
     assert [(call["sequence_id"], call["used"], call["reason"]) for call in answer["calls"]] == [
         (1, True, "1 message, no answer")
@@ -71,24 +66,18 @@ async def test_json_says_the_same(store: agl.LightningStoreClient, store_address
     ],
 )
 async def test_when_nothing_is_used_it_says_why_and_fails(
-    store: agl.LightningStoreClient, store_address: str, spans: list[dict[str, Any]], reason: str
+    store: agl.LightningStoreClient, command: Agl, spans: list[dict[str, Any]], reason: str
 ) -> None:
-    told = agl_explain(await rollout_of(store, *spans), "--store", store_address)
-    assert told.stdout.splitlines()[-1].startswith(reason)
-    assert told.returncode == 1
+    told = await command("explain", await rollout_of(store, *spans))
+    assert told.out.splitlines()[-1].startswith(reason)
+    assert told.status == 1
 
 
 async def test_an_unknown_rollout_is_an_error_that_names_those_there_are(
-    store: agl.LightningStoreClient, store_address: str
+    store: agl.LightningStoreClient, command: Agl
 ) -> None:
     known = await rollout_of(store)
-    told = agl_explain("ro-000000000000", "--store", store_address)
-    assert told.returncode == 1
-    assert "there is no rollout 'ro-000000000000'; the newest are: " in told.stderr
-    assert known in told.stderr
-
-
-def test_a_folder_without_a_store_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
-    told = agl_explain("ro-000000000000", folder=tmp_path)
-    assert told.returncode == 1
-    assert "--store HOST:PORT" in told.stderr
+    told = await command("explain", "ro-000000000000")
+    assert told.status == 1
+    assert "there is no rollout 'ro-000000000000'; the newest are: " in told.err
+    assert known in told.err
