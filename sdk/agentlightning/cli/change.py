@@ -3,7 +3,8 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from agentlightning.cli import filters, ids, output
@@ -16,7 +17,30 @@ _LIVE: list[RolloutStatus] = [status for status in get_args(RolloutStatus) if st
 _MISSED: list[RolloutStatus] = ["failed", "cancelled"]
 _AT_ONCE = 100
 
-Change = Callable[[LightningStoreClient, Sequence[Rollout]], Awaitable[list[Rollout]]]
+
+async def _cancelled(client: LightningStoreClient, rollouts: Sequence[Rollout]) -> list[Rollout]:
+    return await client.cancel_rollouts([rollout.rollout_id for rollout in rollouts])
+
+
+async def _queued_again(client: LightningStoreClient, rollouts: Sequence[Rollout]) -> list[Rollout]:
+    again = (client.update_rollout(rollout.rollout_id, status="requeuing") for rollout in rollouts)
+    return await asyncio.gather(*again)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What is done to rollouts."""
+
+    name: str
+    found: list[RolloutStatus]
+    """In which statuses a filter finds them, unless it names others."""
+    fit: list[RolloutStatus]
+    """In which statuses it can be done."""
+    change: Callable[[LightningStoreClient, Sequence[Rollout]], Awaitable[list[Rollout]]]
+
+
+CANCEL = Verb("cancel", _LIVE, _LIVE, _cancelled)
+RETRY = Verb("retry", _MISSED, [*TERMINAL_STATUSES], _queued_again)
 
 
 def add_commands(verbs: Any, common: argparse.ArgumentParser, which: argparse.ArgumentParser) -> None:
@@ -28,7 +52,7 @@ def add_commands(verbs: Any, common: argparse.ArgumentParser, which: argparse.Ar
         description="End rollouts that have not ended; who works on one is told at once.",
         epilog="example: agl rollouts cancel --run run-4f1c --status queuing --yes",
     )
-    cancelling.set_defaults(command=cancel_rollouts)
+    cancelling.set_defaults(command=change_rollouts, verb=CANCEL)
     retrying = verbs.add_parser(
         "retry",
         parents=[common, which],
@@ -37,27 +61,30 @@ def add_commands(verbs: Any, common: argparse.ArgumentParser, which: argparse.Ar
         "were cancelled, unless it names a status.",
         epilog="example: agl rollouts retry ro-5f0c ro-77ab",
     )
-    retrying.set_defaults(command=retry_rollouts)
+    retrying.set_defaults(command=change_rollouts, verb=RETRY)
     for parser in (cancelling, retrying):
         parser.add_argument("rollout_ids", nargs="*", metavar="ROLLOUT", help="a rollout's id, or how it begins")
         parser.add_argument("--yes", action="store_true", help="do not ask before changing all that a filter finds")
 
 
-async def cancel_rollouts(client: LightningStoreClient, arguments: argparse.Namespace) -> int:
-    """Cancel rollouts; 1 when one of them had ended otherwise."""
-    found = await _found(client, arguments, _LIVE)
-    return await _change(client, arguments, found, "cancel", _cancelled, _LIVE)
+async def change_rollouts(client: LightningStoreClient, arguments: argparse.Namespace) -> int:
+    """Cancel rollouts or queue them again; 1 when that cannot be done to one that is named, or there is none."""
+    verb: Verb = arguments.verb
+    found = await _found(client, arguments)
+    fit = [rollout for rollout in found if rollout.status in verb.fit]
+    by_filter = not arguments.rollout_ids
+    if by_filter and fit and not (arguments.yes or await _is_confirmed(f"{verb.name} {len(fit)} rollouts")):
+        output.note("nothing was changed")
+        return 1
+    changed: list[Rollout] = []
+    for start in range(0, len(fit), _AT_ONCE):
+        changed += await verb.change(client, fit[start : start + _AT_ONCE])
+    others = [] if by_filter else [rollout for rollout in found if rollout.status not in verb.fit]
+    _print(changed, others, arguments)
+    return 0 if changed and not others else 1
 
 
-async def retry_rollouts(client: LightningStoreClient, arguments: argparse.Namespace) -> int:
-    """Queue rollouts again; 1 when one of them has not ended."""
-    found = await _found(client, arguments, _MISSED)
-    return await _change(client, arguments, found, "retry", _queued_again, [*TERMINAL_STATUSES])
-
-
-async def _found(
-    client: LightningStoreClient, arguments: argparse.Namespace, statuses: list[RolloutStatus]
-) -> list[Rollout]:
+async def _found(client: LightningStoreClient, arguments: argparse.Namespace) -> list[Rollout]:
     """Those that are named, or those that the filter finds."""
     if arguments.rollout_ids:
         if filters.names_any(arguments):
@@ -67,28 +94,7 @@ async def _found(
     if not filters.names_any(arguments) and arguments.queue is None:
         raise NotUnderstoodError("which rollouts? name them by ids, or by a filter such as --run RUN")
     asked = await filters.Filter.of(client, arguments)
-    return [rollout async for rollout in asked.rollouts(statuses)]
-
-
-async def _change(
-    client: LightningStoreClient,
-    arguments: argparse.Namespace,
-    found: Sequence[Rollout],
-    verb: str,
-    change: Change,
-    changeable: Sequence[RolloutStatus],
-) -> int:
-    fit = [rollout for rollout in found if rollout.status in changeable]
-    by_filter = not arguments.rollout_ids
-    if by_filter and fit and not (arguments.yes or await _is_confirmed(f"{verb} {len(fit)} rollouts")):
-        output.note("nothing was changed")
-        return 1
-    changed: list[Rollout] = []
-    for some in _batches(fit):
-        changed += await change(client, some)
-    others = [] if by_filter else [rollout for rollout in found if rollout.status not in changeable]
-    _print(changed, others, verb, arguments)
-    return 0 if changed and not others else 1
+    return [rollout async for rollout in asked.rollouts(arguments.verb.found)]
 
 
 async def _is_confirmed(question: str) -> bool:
@@ -104,27 +110,13 @@ async def _is_confirmed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-async def _cancelled(client: LightningStoreClient, rollouts: Sequence[Rollout]) -> list[Rollout]:
-    return await client.cancel_rollouts([rollout.rollout_id for rollout in rollouts])
-
-
-async def _queued_again(client: LightningStoreClient, rollouts: Sequence[Rollout]) -> list[Rollout]:
-    again = (client.update_rollout(rollout.rollout_id, status="requeuing") for rollout in rollouts)
-    return await asyncio.gather(*again)
-
-
-def _batches(rollouts: Sequence[Rollout]) -> Iterator[Sequence[Rollout]]:
-    for start in range(0, len(rollouts), _AT_ONCE):
-        yield rollouts[start : start + _AT_ONCE]
-
-
-def _print(changed: Sequence[Rollout], others: Sequence[Rollout], verb: str, arguments: argparse.Namespace) -> None:
+def _print(changed: Sequence[Rollout], others: Sequence[Rollout], arguments: argparse.Namespace) -> None:
     if arguments.json:
         output.print_json({"changed": changed, "unchanged": others})
         return
     for rollout in changed:
         print(f"{rollout.rollout_id}  {rollout.status}")
     for rollout in others:
-        output.note(f"agl: {rollout.rollout_id} is {rollout.status}: there is nothing to {verb}")
+        output.note(f"agl: {rollout.rollout_id} is {rollout.status}: there is nothing to {arguments.verb.name}")
     if not changed and not others:
-        output.note(f"agl: no rollout fits: there is nothing to {verb}")
+        output.note(f"agl: no rollout fits: there is nothing to {arguments.verb.name}")

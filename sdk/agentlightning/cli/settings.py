@@ -34,6 +34,7 @@ ONLY_FLAGS = frozenset(
 )
 """Options that say which objects or what once: set for good, they would change commands behind one's back."""
 
+_Options = list[tuple[argparse.ArgumentParser, argparse.Action]]
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -49,6 +50,13 @@ class Setting:
     value: Any
     source: str
     """The variable or the file that says so, or `default`."""
+
+
+class _Replaced(list[Any]):
+    """A list that flags replace; argparse copies a default and adds to the copy."""
+
+    def __copy__(self) -> list[Any]:
+        return []
 
 
 @dataclass(frozen=True)
@@ -79,22 +87,7 @@ def apply(parser: argparse.ArgumentParser) -> list[Setting]:
     """
     options = _options(parser)
     said = _said({*options, *SERVER})
-    settings = []
-    for name in sorted(options):
-        _, action = options[name][0]
-        value, source = action.default, "default"
-        if name in said:
-            value, source = _value(action, said[name]), said[name].source
-            for command, _ in options[name]:
-                command.set_defaults(**{name: value})
-        settings.append(Setting(name, value, source))
-    server = (name for name in SERVER if name not in options)
-    return settings + [
-        Setting(name, _of_type(SERVER[name], said[name]), said[name].source)
-        if name in said
-        else Setting(name, None, "default")
-        for name in server
-    ]
+    return [_applied(name, options.get(name, []), said.get(name)) for name in sorted({*options, *SERVER})]
 
 
 def server_flags(parser: argparse.ArgumentParser) -> list[str]:
@@ -112,9 +105,18 @@ def server_flags(parser: argparse.ArgumentParser) -> list[str]:
     return flags
 
 
-def _options(parser: argparse.ArgumentParser) -> dict[str, list[tuple[argparse.ArgumentParser, argparse.Action]]]:
+def _applied(name: str, options: _Options, told: _Said | None) -> Setting:
+    if told is None:
+        return Setting(name, options[0][1].default if options else None, "default")
+    value = _value(options[0][1], told) if options else _of_type(SERVER[name], told)
+    for command, _ in options:
+        command.set_defaults(**{name: value})
+    return Setting(name, value, told.source)
+
+
+def _options(parser: argparse.ArgumentParser) -> dict[str, _Options]:
     """The options of all commands that are settings, by name, each with the commands that have it."""
-    found: dict[str, list[tuple[argparse.ArgumentParser, argparse.Action]]] = {}
+    found: dict[str, _Options] = {}
     for command in _commands(parser):
         for action in command._actions:
             if action.option_strings and action.dest not in ONLY_FLAGS:
@@ -176,12 +178,12 @@ def _value(action: argparse.Action, told: _Said) -> Any:
     """A value as the option's flag would give it."""
     if action.nargs == 0:
         return _of_type(bool, told)
-    if not isinstance(action, argparse._AppendAction):
+    if not (isinstance(action, argparse._AppendAction) or action.nargs in ("+", "*")):
         return _converted(action, told)
     several = [part.strip() for part in told.value.split(",")] if told.is_variable else told.value
     if not isinstance(several, list):
         raise told.wrong('a list, such as ["a", "b"]')
-    return [_converted(action, _Said(told.name, value, told.source)) for value in several]
+    return _Replaced(_converted(action, _Said(told.name, value, told.source)) for value in several)
 
 
 def _converted(action: argparse.Action, told: _Said) -> Any:

@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agentlightning.cli import main, settings
@@ -71,7 +72,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one_and_where_it_stands(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(folder, "keep-day = 3")
-    where = f"keep_day in [tool.agentlightning] of {path}".replace("keep_day", "keep-day")
+    where = f"keep-day in [tool.agentlightning] of {path}"
     assert refusal(capsys) == f"agl: there is no setting {where}; did you mean keep-days?"
 
 
@@ -117,6 +118,27 @@ def test_a_variable_that_an_option_cannot_take_is_refused_by_name(
 def test_a_file_that_cannot_be_read_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(folder, "port = ")
     assert refusal(capsys).startswith(f"agl: {path} cannot be read: ")
+
+
+@pytest.mark.parametrize("kind", [{"action": "append"}, {"nargs": "+"}])
+def test_a_list_is_set_whole_and_replaced_whole_by_flags(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: dict[str, Any]
+) -> None:
+    def tools(*flags: str) -> list[str]:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--tool", **kind)
+        settings.apply(parser)
+        return [*parser.parse_args(flags).tool]
+
+    write(folder, 'tool = ["a", "b"]')
+    assert tools() == ["a", "b"]
+    assert tools("--tool", "c") == ["c"]
+    monkeypatch.setenv("AGL_TOOL", "d, e")
+    assert tools() == ["d", "e"]
+    write(folder, 'tool = "a"')
+    monkeypatch.delenv("AGL_TOOL")
+    with pytest.raises(settings.SettingError, match=r"""is 'a', expected a list, such as \["a", "b"\]"""):
+        tools()
 
 
 def test_the_settings_of_a_server_are_handed_on_as_flags(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
