@@ -16,6 +16,8 @@ _LEAST = 10
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under titles: as wide as the terminal, or whole and aligned where it is no terminal."""
     lines = [[title.upper() for title in titles], *([_cell(value) for value in row] for row in rows)]
+    if len(lines) == 1:
+        note("there are none")
     if sys.stdout.isatty():
         _print_rich(lines)
         return
@@ -56,6 +58,13 @@ def one_line(value: object) -> str:
 def moment(seconds: float | None) -> str:
     """A time as the clock on the wall shows it."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def when(seconds: float | None) -> str:
+    """A time in a table: short on a terminal, where room is for what is told."""
+    if seconds is None or not sys.stdout.isatty():
+        return moment(seconds)
+    return time.strftime("%m-%d %H:%M", time.localtime(seconds))
 
 
 def duration(start: float, end: float | None) -> str:

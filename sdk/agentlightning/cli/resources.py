@@ -83,7 +83,7 @@ async def list_resources(client: LightningStoreClient, arguments: argparse.Names
     rows = [
         (
             f"{update.resources_id}@{update.version}",
-            output.moment(update.update_time),
+            output.when(update.update_time),
             update.run_id,
             _derived_from(update),
             ", ".join(f"{name}: {_in_short(resource)}" for name, resource in update.resources.items()),

@@ -88,7 +88,7 @@ def _count(text: str) -> int:
 def _row(rollout: Rollout) -> tuple[object, ...]:
     return (
         rollout.rollout_id,
-        output.moment(rollout.start_time),
+        output.when(rollout.start_time),
         rollout.mode,
         status_of(rollout),
         output.number(rollout.final_reward),
@@ -132,7 +132,7 @@ def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
         attempt.attempt_id,
         attempt.status,
         attempt.worker_id,
-        output.moment(attempt.start_time),
+        output.when(attempt.start_time),
         output.duration(attempt.start_time, attempt.end_time),
         output.number(attempt.final_reward),
         None if attempt.failure is None else output.one_line(f"{attempt.failure.kind}: {attempt.failure}"),

@@ -40,7 +40,7 @@ async def list_runs(client: LightningStoreClient, arguments: argparse.Namespace)
     rows = [
         (
             run.run_id,
-            output.moment(run.create_time),
+            output.when(run.create_time),
             run.algorithm,
             run.status,
             output.number((run.summary or {}).get("best_score")),

@@ -157,8 +157,10 @@ def _in_file() -> Iterator[_Said]:
     except (OSError, ValueError) as error:
         raise SettingError(f"{path} cannot be read: {error}") from None
     for part in TABLE.split("."):
-        table = table.get(part, {}) if isinstance(table, dict) else {}
-    for key, value in table.items() if isinstance(table, dict) else ():
+        table = table.get(part, {})
+        if not isinstance(table, dict):
+            raise SettingError(f"{part} of {path} is {table!r}, expected a table: [{TABLE}]")
+    for key, value in table.items():
         yield _Said(key.replace("-", "_"), value, f"{key} in [{TABLE}] of {path}")
 
 

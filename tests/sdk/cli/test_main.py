@@ -1,5 +1,6 @@
 """`agl` itself: what it says when it cannot go on, and with which exit status."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -70,8 +71,9 @@ def test_what_is_not_understood_is_one_line_with_the_way_out(
     assert "--help)" in told.err
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(store_address: str) -> None:
+async def test_a_reader_who_has_seen_enough_is_no_error(store: agl.LightningStoreClient, store_address: str) -> None:
+    await store.create_run("APO")
     line = f"{sys.executable} -m agentlightning runs list --store {store_address} | true; exit ${{PIPESTATUS[0]}}"
-    told = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    told = await asyncio.to_thread(subprocess.run, ["bash", "-c", line], capture_output=True, text=True, timeout=60)
     assert told.stderr == ""
     assert told.returncode in (0, 141)

@@ -115,6 +115,12 @@ def test_a_variable_that_an_option_cannot_take_is_refused_by_name(
     assert refusal(capsys).startswith("agl: AGL_STORE: 'nowhere:port' is no address of a store, such as ")
 
 
+def test_what_is_no_table_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "pyproject.toml"
+    path.write_text("[tool]\nagentlightning = 3\n")
+    assert refusal(capsys) == f"agl: agentlightning of {path} is 3, expected a table: [tool.agentlightning]"
+
+
 def test_a_file_that_cannot_be_read_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(folder, "port = ")
     assert refusal(capsys).startswith(f"agl: {path} cannot be read: ")
