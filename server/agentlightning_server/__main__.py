@@ -8,6 +8,7 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from agentlightning_server.app import StartError, serve
 from agentlightning_server.config import DEFAULT_PORT, Config, Keep
@@ -19,9 +20,16 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 DEFAULT_DATABASE = Path(".agentlightning/store.db")
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line with the way out."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"agl store: {message} (see agl store --help)\n")
+
+
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="agl store",
         description="Serve a store on one database file, until told to stop.",
         epilog="example: agl store --db /data/store.db --host 0.0.0.0 --port 4747 --keep-days 30",

@@ -27,3 +27,4 @@ def test_what_is_no_number_is_refused_with_one_that_is(
         arguments().parse_args([flag, text])
     message = capsys.readouterr().err
     assert repr(text) in message and "such as" in message
+    assert message.endswith("(see agl store --help)\n") and message.count("\n") == 1

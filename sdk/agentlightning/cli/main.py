@@ -1,4 +1,9 @@
-"""`agl`: the store in a terminal, and what is in it. Puts the commands together; what they do, they say themselves."""
+"""`agl`: the store in a terminal, and what is in it. Puts the commands together; what they do, they say themselves.
+
+The module of a command adds its parser, whose defaults name what is called: `command`, a coroutine of a client and the
+arguments; or `alone`, a function of the arguments, for what has its own way to a store or needs none. The arguments
+also hold all `settings` and where each comes from.
+"""
 
 import argparse
 import asyncio
@@ -65,7 +70,7 @@ def _run(arguments: list[str]) -> int:
     parser.parse_args(arguments)  # what asks for help or is not understood ends here, whatever is set
     known = settings.apply(parser)
     parsed = parser.parse_args(arguments, argparse.Namespace(settings=known))
-    if hasattr(parsed, "alone"):  # a command that has its own way to a store, or needs none
+    if hasattr(parsed, "alone"):
         return parsed.alone(parsed) or 0
     with client.client_of(parsed.store) as store:
         return asyncio.run(parsed.command(store, parsed)) or 0

@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import agentlightning as agl
 import pytest
 from agentlightning.cli import main
-
-NOT_UNDERSTOOD = 2
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,8 @@ class Told:
         return [line.split() for line in self.out.splitlines()[1:]]
 
 
-Agl = Callable[..., Awaitable[Told]]
-
-
 @pytest.fixture
-def command(store_address: str, capsys: pytest.CaptureFixture[str]) -> Agl:
+def command(store_address: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Awaitable[Told]]:
     """Runs a command on the store of the module."""
 
     def run(arguments: tuple[str, ...]) -> int:
@@ -48,3 +44,9 @@ def command(store_address: str, capsys: pytest.CaptureFixture[str]) -> Agl:
         return Told(status, *capsys.readouterr())
 
     return command
+
+
+@pytest.fixture
+async def run_store(store: agl.LightningStoreClient) -> agl.LightningStoreClient:
+    """A client of a run of the test's own."""
+    return store.bind(run_id=(await store.create_run("APO")).run_id)

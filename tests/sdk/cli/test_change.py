@@ -12,12 +12,6 @@ Store = agl.LightningStoreClient
 
 
 @pytest.fixture
-async def run_store(store: Store) -> Store:
-    """A client of a run of the test's own."""
-    return store.bind(run_id=(await store.create_run("x")).run_id)
-
-
-@pytest.fixture
 def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[TextIO]:
     """That of a terminal from which the command reads."""
     person, terminal = os.openpty()

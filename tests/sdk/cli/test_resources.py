@@ -12,12 +12,6 @@ Store = agl.LightningStoreClient
 
 
 @pytest.fixture
-async def run_store(store: Store) -> Store:
-    """A client of a run of the test's own."""
-    return store.bind(run_id=(await store.create_run("APO")).run_id)
-
-
-@pytest.fixture
 async def prompt(run_store: Store) -> agl.ResourcesUpdate:
     """A prompt in its second version."""
     first = await run_store.add_resources({"prompt": "Be brief.\nTask: {task}"})

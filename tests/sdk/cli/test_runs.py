@@ -6,17 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import agentlightning as agl
-import pytest
 from agentlightning.store.embedded import EmbeddedStore
 
 Agl = Callable[..., Awaitable[Any]]
 Store = agl.LightningStoreClient
-
-
-@pytest.fixture
-async def run_store(store: Store) -> Store:
-    """A client of a run of the test's own."""
-    return store.bind(run_id=(await store.create_run("APO")).run_id)
 
 
 async def test_runs_are_listed_newest_first(command: Agl, store: Store) -> None:
