@@ -339,11 +339,10 @@ class LightningStoreClient(LightningStore):
         queue: str | None = None,
         sort_order: SortOrder = "asc",
     ) -> AsyncGenerator[Rollout | AttemptedRollout, None]:
-        statuses = lists.several("status_in", status_in)
-        if lists.matches_nothing("and", [statuses], None):
+        if lists.matches_nothing("and", [status_in], None):
             return
         request = pb.ListRolloutsRequest(
-            statuses=map(convert.rollout_status_to_proto, statuses or ()),
+            statuses=map(convert.rollout_status_to_proto, status_in or ()),
             run_id=self.run_id or "",
             mode=convert.mode_to_proto(mode),
             labels=labels or {},
