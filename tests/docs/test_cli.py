@@ -19,8 +19,8 @@ from agentlightning.store.embedded import EmbeddedStore
 DOCUMENT = Path(__file__).parents[2] / "docs/cli.md"
 LINES = re.findall(r"^\| `agl (.*?)` \|", DOCUMENT.read_text(), re.MULTILINE)
 ENDLESS = ("store", "rollouts tail")
-FOUND_NOTHING = ("rollouts cancel", "explain")
-"""What ends with 1 where nothing waits and no model was called."""
+FOUND_NOTHING = ("rollouts cancel", "trace", "explain")
+"""What ends with 1 where nothing waits and no span was recorded."""
 BOUND = 30.0
 
 

@@ -13,7 +13,19 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from agentlightning.cli import backup, client, explain, resources, rollouts, runs, settings, workers
+from agentlightning.cli import (
+    backup,
+    client,
+    doctor,
+    explain,
+    resources,
+    rollouts,
+    runs,
+    settings,
+    top,
+    trace,
+    workers,
+)
 from agentlightning.cli.errors import NotUnderstoodError
 from agentlightning.errors import AgentLightningError
 from agentlightning.store.embedded import DEFAULT_FOLDER
@@ -21,7 +33,7 @@ from agentlightning.store.embedded import DEFAULT_FOLDER
 _NOT_UNDERSTOOD = 2
 _INTERRUPTED = 130
 _CUT_OFF = 141
-_COMMANDS = (runs, rollouts, explain, resources, workers, backup)
+_COMMANDS = (runs, rollouts, trace, explain, resources, workers, top, doctor, backup)
 """The modules of the commands, in the order of the help."""
 _SETTINGS = """\
 Every option but those that say which objects may also be set: as AGL_<NAME> in the environment (AGL_STORE=host:4747,

@@ -29,19 +29,32 @@ class Told:
         return [line.split() for line in self.out.splitlines()[1:]]
 
 
+Command = Callable[..., Awaitable[Told]]
+
+
 @pytest.fixture
-def command(store_address: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Awaitable[Told]]:
-    """Runs a command on the store of the module."""
+def anywhere(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command as it stands."""
 
     def run(arguments: tuple[str, ...]) -> int:
         try:
-            return main([*arguments, "--store", store_address])
+            return main(arguments)
         except SystemExit as ended:
             return int(ended.code or 0)
 
     async def command(*arguments: str) -> Told:
         status = await asyncio.to_thread(run, arguments)
         return Told(status, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def command(anywhere: Command, store_address: str) -> Command:
+    """Runs a command on the store of the module."""
+
+    async def command(*arguments: str) -> Told:
+        return await anywhere(*arguments, "--store", store_address)
 
     return command
 
