@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -83,9 +83,9 @@ class Process:
         """What it and its predecessors wrote to stderr."""
         return self._log.read_text(errors="replace")
 
-    def read_line(self) -> str:
+    def read_line(self, seconds: float = BOUND) -> str:
         """Its next line; the process is killed if it says none."""
-        with self._watched():
+        with self._watched(seconds):
             return self._output.readline().rstrip("\n")
 
     def write_line(self, line: str) -> None:
@@ -135,8 +135,8 @@ class Process:
         return self._process.stdout
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        watchdog = threading.Timer(BOUND, self._process.kill)
+    def _watched(self, seconds: float) -> Iterator[None]:
+        watchdog = threading.Timer(seconds, self._process.kill)
         watchdog.start()
         try:
             yield
@@ -216,11 +216,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts a Python script with arguments; all are gone after the test."""
+    """Starts a Python script with arguments, below another command if one is given; all are gone after the test."""
     with contextlib.ExitStack() as processes:
 
-        def start(script: str, *arguments: str) -> Process:
-            command = [sys.executable, "-c", script, *arguments]
+        def start(script: str, *arguments: str, below: Sequence[str] = ()) -> Process:
+            command = [*below, sys.executable, "-c", script, *arguments]
             process = Process(command, tmp_path / "script.log", pass_stdin=True)
             processes.callback(process.close)
             return process

@@ -20,6 +20,7 @@ from agentlightning.cli import (
     explain,
     resources,
     rollouts,
+    runner,
     runs,
     settings,
     top,
@@ -33,7 +34,7 @@ from agentlightning.store.embedded import DEFAULT_FOLDER
 _NOT_UNDERSTOOD = 2
 _INTERRUPTED = 130
 _CUT_OFF = 141
-_COMMANDS = (runs, rollouts, trace, explain, resources, workers, top, doctor, backup)
+_COMMANDS = (runner, runs, rollouts, trace, explain, resources, workers, top, doctor, backup)
 """The modules of the commands, in the order of the help."""
 _SETTINGS = """\
 Every option but those that say which objects may also be set: as AGL_<NAME> in the environment (AGL_STORE=host:4747,

@@ -30,7 +30,23 @@ SERVER: Mapping[str, type] = {
 }
 """The options of `agl store`, which is another package's command."""
 ONLY_FLAGS = frozenset(
-    {"help", "version", "yes", "to", "status", "run", "label", "mode", "best", "name", "all", "attempt", "full", "once"}
+    {
+        "help",
+        "version",
+        "yes",
+        "to",
+        "status",
+        "run",
+        "label",
+        "mode",
+        "best",
+        "name",
+        "all",
+        "attempt",
+        "full",
+        "once",
+        "lifeline",
+    }
 )
 """Options that say which objects or what once: set for good, they would change commands behind one's back."""
 

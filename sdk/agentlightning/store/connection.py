@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import contextvars
 import logging
+import math
 import os
 import random
 import threading
@@ -62,7 +63,7 @@ _RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),  # an answer holds what was asked and a little more
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -80,6 +81,7 @@ class _GrpcThread:
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.connections: dict[str, Connection] = {}
+        self.silent_since: dict[str, float] = {}
         self._starting = threading.Lock()
         # Of its own: our traffic carries no rollout's identity, and is not traced by instrumentors of gRPC.
         self._context = contextvars.Context()
@@ -279,9 +281,12 @@ class Connection:
         backoff = Backoff(retry_seconds)
         while True:
             try:
-                return await getattr(self.stub, method)(request, timeout=timeout)
+                answer = await getattr(self.stub, method)(request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 await backoff.pause_or_raise(error, self.target)
+            else:
+                answered(self.target)
+                return answer
 
 
 class Backoff:
@@ -302,13 +307,30 @@ class Backoff:
         Raises:
             StoreError: It is not.
         """
-        elapsed = asyncio.get_running_loop().time() - self._begun
+        now = asyncio.get_running_loop().time()
+        if self._pause == _FIRST_PAUSE and error.code() is grpc.StatusCode.UNAVAILABLE:
+            self._begun = now  # a long call had it in reach until now
+        elapsed = now - self._begun
         if error.code() not in _RETRIED or elapsed + self._pause > self._retry_seconds:
             raise as_exception(error, target) from None
-        if self._pause == _FIRST_PAUSE:
-            _log.warning("the store at %s does not answer, trying for %g s", target, self._retry_seconds)
+        _unanswered(target, error, self._retry_seconds)
         await asyncio.sleep(self._pause * random.uniform(0.8, 1.2))
         self._pause = min(self._pause * _PAUSE_GROWTH, _LAST_PAUSE)
+
+
+def _unanswered(target: str, error: grpc.aio.AioRpcError, retry_seconds: float) -> None:
+    """Say that a store does not answer: once, however many calls wait for it."""
+    if target not in _thread.silent_since:
+        _thread.silent_since[target] = asyncio.get_running_loop().time()
+        limit = "until it does" if math.isinf(retry_seconds) else f"for {retry_seconds:g} s"
+        _log.warning("the store at %s does not answer, trying %s (%s)", target, limit, error.details())
+
+
+def answered(target: str) -> None:
+    """Say that a store answers again, if it did not. On the gRPC thread only."""
+    if (since := _thread.silent_since.pop(target, None)) is not None:
+        seconds = asyncio.get_running_loop().time() - since
+        _log.warning("the store at %s answers again, after %.1f s", target, seconds)
 
 
 def connection_to(address: str) -> Connection:

@@ -19,7 +19,7 @@ import grpc
 from google.protobuf.message import Message
 
 from agentlightning.errors import StoreError, StoreUnavailableError
-from agentlightning.store.connection import CALL_SECONDS, Backoff, connection_to
+from agentlightning.store.connection import CALL_SECONDS, Backoff, answered, connection_to
 from agentlightning.store.sending import MAX_BATCH, MAX_BATCH_BYTES, refusal
 from agentlightning.v1 import rollout_pb2, span_pb2
 from agentlightning.v1 import store_service_pb2 as pb
@@ -138,6 +138,7 @@ class Gatherer(ABC, Generic[M, R]):
                 await backoff.pause_or_raise(error, connection.target)
                 is_repeat = True
                 continue
+            answered(connection.target)
             results = iter(answer)
             for errand, own in [(errand, [*islice(results, len(errand.messages))]) for errand in errands]:
                 if errand.results.done():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import grpc
 
 from agentlightning.store import convert
-from agentlightning.store.connection import Backoff, connection_to
+from agentlightning.store.connection import Backoff, answered, connection_to
 from agentlightning.types import Change, Rollout
 from agentlightning.v1 import store_service_pb2 as pb
 
@@ -33,17 +33,19 @@ async def wait(
         left = None if deadline is None else max(0.0, deadline - loop.time())
         ids = list(pending)[: None if any_of else _MAX_WAIT_IDS]
         request = pb.WaitRolloutsRequest(rollout_ids=ids, any=any_of, wait_timeout=convert.duration("timeout", left))
-        call = connection_to(address).stub.WaitRollouts(request)
+        connection = connection_to(address)
+        call = connection.stub.WaitRollouts(request)
         try:
             async for message in call:
                 backoff.reset()
+                answered(connection.target)
                 for rollout_id in (*message.unknown_rollout_ids, *(r.rollout_id for r in message.rollouts)):
                     pending.pop(rollout_id, None)
                 for rollout in message.rollouts:
                     emit(convert.rollout_from_proto(rollout))
                     emitted = True
         except grpc.aio.AioRpcError as error:
-            await backoff.pause_or_raise(error, address)
+            await backoff.pause_or_raise(error, connection.target)
         else:
             for rollout_id in ids:  # those that are left were not terminal in time
                 pending.pop(rollout_id, None)
@@ -68,14 +70,16 @@ class Watch:
         """
         backoff = Backoff(self._retry_seconds)
         while True:
+            connection = connection_to(self._address)
             if self._call is None:
-                self._call = connection_to(self._address).stub.Watch(self._request)
+                self._call = connection.stub.Watch(self._request)
             try:
                 message = await self._call.read()
             except grpc.aio.AioRpcError as error:
                 self._call = None
-                await backoff.pause_or_raise(error, self._address)
+                await backoff.pause_or_raise(error, connection.target)
                 continue
+            answered(connection.target)
             if not isinstance(message, pb.WatchResponse):  # the server ended the stream
                 self._call = None
                 return []

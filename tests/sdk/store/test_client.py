@@ -7,8 +7,9 @@ import threading
 from contextvars import ContextVar
 
 import agentlightning as agl
+import grpc
 import pytest
-from agentlightning.store.connection import run
+from agentlightning.store.connection import Backoff, run
 
 
 @pytest.mark.parametrize("address", ["localhost:x", "ftp://host:1", "", "http://host:1/path"])
@@ -25,6 +26,19 @@ async def test_every_spelling_of_an_address_connects(store_address: str, scheme:
 async def test_a_store_that_is_not_there_is_said_so() -> None:
     with pytest.raises(agl.StoreUnavailableError, match=r"no store answers at localhost:1 .*agl store"):
         await agl.LightningStoreClient("localhost:1", retry_seconds=0.2).statistics()
+
+
+async def test_a_store_that_goes_away_late_in_a_long_call_is_tried_for_as_long_as_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    now, backoff = loop.time, Backoff(retry_seconds=30)
+    monkeypatch.setattr(loop, "time", lambda: now() + 40)
+    gone = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "gone")
+    await backoff.pause_or_raise(gone, "localhost:1")
+    monkeypatch.setattr(loop, "time", lambda: now() + 80)
+    with pytest.raises(agl.StoreUnavailableError):
+        await backoff.pause_or_raise(gone, "localhost:1")
 
 
 def test_a_client_outlives_event_loops(store_address: str) -> None:
