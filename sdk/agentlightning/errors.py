@@ -272,7 +272,7 @@ class TrainerError(AgentLightningError, ValueError):
 
     >>> agl.Trainer(n_runners=-1)
     Traceback (most recent call last):
-    agentlightning.errors.TrainerError: n_runners is -1, expected a whole number of at least 1
+    agentlightning.errors.TrainerError: n_runners is -1, expected a whole number of at least 0
     """
 
 

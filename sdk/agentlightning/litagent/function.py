@@ -55,6 +55,12 @@ class FunctionalLitAgent(LitAgent[T]):
         self.needs_resources = any(parameter.name not in _OF_ROLLOUT for parameter in self._others)
         functools.update_wrapper(self, function, updated=())
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is."""
+        call = getattr(self._function, "__call__", None)  # noqa: B004 - of an object that is called as a function
+        return inspect.iscoroutinefunction(self._function) or inspect.iscoroutinefunction(call)
+
     def __get__(self, instance: object, owner: type | None = None) -> "FunctionalLitAgent[T]":
         """The agent of one instance, where this is a method of its class."""
         if instance is None or not hasattr(self._function, "__get__"):

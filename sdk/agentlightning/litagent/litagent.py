@@ -60,6 +60,14 @@ class LitAgent(Generic[T]):
             if inspect.isfunction(method := cls.__dict__.get(name)):
                 _check(MethodType(method, cls))
 
+    @property
+    def is_async(self) -> bool:
+        """Whether its methods are async, so that many rollouts can share a loop; several methods must agree."""
+        own = [method for name in _METHODS if (method := self._overridden(name)) is not None]
+        return bool(own) and all(
+            method.is_async if isinstance(method, LitAgent) else inspect.iscoroutinefunction(method) for method in own
+        )
+
     def rollout(self, task: T, resources: NamedResources, rollout: Rollout) -> Any:
         """Do one task."""
         raise NotImplementedError(f"{type(self).__qualname__} has no method rollout")
@@ -159,13 +167,16 @@ class LitAgent(Generic[T]):
         kind = "training" if rollout.mode == "train" else "validation"
         names = [f"{kind}_rollout_async", f"{kind}_rollout", "rollout_async", "rollout"]
         for name in names:
-            method = getattr(self, name)
-            if getattr(method, "__func__", method) is not getattr(LitAgent, name):
-                return method  # type: ignore[no-any-return]
+            if (method := self._overridden(name)) is not None:
+                return method
         raise AgentError(
             f"{type(self).__qualname__} cannot do a rollout of mode {rollout.mode!r}: it has none of the methods "
             f"{', '.join(names)}"
         )
+
+    def _overridden(self, name: str) -> Callable[..., Any] | None:
+        method: Callable[..., Any] = getattr(self, name)
+        return None if getattr(method, "__func__", method) is getattr(LitAgent, name) else method
 
 
 class _Weak:

@@ -88,6 +88,7 @@ class LitAgentRunner(Generic[T]):
         store: LightningStore,
         hooks: Hook | Sequence[Hook] | None = None,
         worker_id: int | str | None = None,
+        worker_scope: str = "",
     ) -> "Iterator[LitAgentRunner[T]]":
         """Make the runner ready for an agent and a store. The store stays open.
 
@@ -96,6 +97,8 @@ class LitAgentRunner(Generic[T]):
             store: Where the rollouts come from.
             hooks: What is done around each rollout: one hook, or several in this order.
             worker_id: The worker's name in the store; `Worker-<n>` for a number. None: the host's name and the process.
+            worker_scope: What tells a number from those of others who use the store: `Worker-<n>-<scope>`. The log
+                names the number alone.
 
         Raises:
             AgentError: When the agent is neither, or a hook is no `Hook`.
@@ -104,7 +107,7 @@ class LitAgentRunner(Generic[T]):
         agent = as_agent(agent)
         agent.set_runner(self)
         worker = Worker(f"Worker {number}", agent, store, self.tracer, Hooks(as_hooks(hooks), agent, self))
-        self._context = _Context(agent, store, worker, _worker_name(worker_id))
+        self._context = _Context(agent, store, worker, _worker_name(worker_id, worker_scope))
         self.tracer.init_worker(number, store)
         try:
             yield self
@@ -186,11 +189,11 @@ class LitAgentRunner(Generic[T]):
         return self._context
 
 
-def _worker_name(worker_id: int | str | None) -> str:
+def _worker_name(worker_id: int | str | None, scope: str) -> str:
     match worker_id:
         case None:
             return f"{socket.gethostname()}-{os.getpid()}"
         case int():
-            return f"Worker-{worker_id}"
+            return f"Worker-{worker_id}-{scope}" if scope else f"Worker-{worker_id}"
         case name:
             return name

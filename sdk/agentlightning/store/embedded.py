@@ -19,6 +19,7 @@ from agentlightning.errors import StoreUnavailableError
 
 DEFAULT_FOLDER = Path(".agentlightning")
 DATABASE_NAME = "store.db"
+_STOP_SECONDS = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +85,11 @@ class EmbeddedStore:
         with self._clients:
             if self._process is not None and not self._is_used_by_others():
                 self._process.terminate()
-                self._process.wait()
+                try:
+                    self._process.wait(_STOP_SECONDS)
+                except subprocess.TimeoutExpired:  # what it has acknowledged is on disk
+                    self._process.kill()
+                    self._process.wait()
             elif self._process is not None:  # it outlives us: somebody has to see it end, if this process does
                 threading.Thread(target=self._process.wait, name="embedded-store", daemon=True).start()
         self._clients = None

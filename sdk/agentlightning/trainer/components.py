@@ -74,7 +74,7 @@ RUNNER = Part(
 STRATEGY = Part(
     "strategy",
     "agentlightning.trainer.execution:ExecutionStrategy",
-    {name: name for name in ("processes", "cs", "threads", "shm")},
+    {name: name for name in ("processes", "cs", "threads", "shm", "remote")},
 )
 HOOK = Part("hooks", "agentlightning.runner:Hook")
 

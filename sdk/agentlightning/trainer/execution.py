@@ -1,72 +1,56 @@
-"""Where a trainer's runners run: in processes of their own, or in threads of this one. Knows no algorithm."""
+"""Where a trainer's runners run: in processes of their own, threads of this one, or elsewhere. Knows no algorithm."""
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from agentlightning.litagent import LitAgent
-from agentlightning.runner import Hook, LitAgentRunner
+from agentlightning.errors import AttemptLostError
+from agentlightning.runner import Hook
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.connection import is_in_use
 from agentlightning.trainer.processes import RunnerProcesses
+from agentlightning.trainer.remote import RemoteRunners
+from agentlightning.trainer.supervisor import Life, summary
+from agentlightning.trainer.threads import ThreadRunners
+from agentlightning.trainer.work import Runners, Work, until_closed, until_more_is_queued
+from agentlightning.types import AttemptedRollout, Failure
 
 _log = logging.getLogger(__name__)
 
-Strategy = Literal["processes", "threads"]
-OnDeath = Callable[[int, int], Awaitable[None]]
-"""Told the number of a runner that died and its exit code."""
-
-
-class Runners(Protocol):
-    """Runners that are at work between `start` and `stop`."""
-
-    def start(self) -> None:
-        """Begin to take rollouts."""
-
-    def stop(self) -> None:
-        """Take no more, and end within a few seconds."""
-
-    async def watch(self, on_death: OnDeath) -> str:
-        """Tell of each runner that dies; return when they cannot go on, with the reason."""
+Strategy = Literal["processes", "threads", "remote"]
 
 
 @runtime_checkable
 class ExecutionStrategy(Protocol):
-    """Where runners run: what `Trainer(strategy=...)` takes beside the names of those that are there."""
+    """Where runners run: what `Trainer(strategy=...)` takes beside the names of those that are there.
 
-    def runners(self, work: "Work", count: int) -> Runners:
+    A strategy makes `Runners`, which have `start`, `stop` and `watch`; see `agentlightning.trainer.work`.
+
+    Example:
+        >>> import agentlightning as agl
+        >>> from agentlightning.trainer.threads import ThreadRunners
+        >>> class InThreads:
+        ...     def runners(self, work, count):
+        ...         return ThreadRunners(work, count)
+        >>> isinstance(InThreads(), agl.ExecutionStrategy)
+        True
+    """
+
+    def runners(self, work: Work, count: int) -> Runners:
         """So many runners for this work, not started."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """What runners do: rollouts of a store with an agent, and hooks around them."""
-
-    agent: LitAgent[Any]
-    store: LightningStoreClient
-    max_rollouts: int | None
-    hooks: Sequence[Hook]
-    make_runner: Callable[[], LitAgentRunner[Any]] = LitAgentRunner
-
-    @contextlib.contextmanager
-    def runner(self, number: int, max_concurrency: int = 1) -> Iterator[LitAgentRunner[Any]]:
-        """A runner that is ready for it."""
-        runner = self.make_runner()
-        runner.max_rollouts = self.max_rollouts
-        runner.max_concurrency = max(runner.max_concurrency, max_concurrency)
-        with runner.run_context(agent=self.agent, store=self.store, hooks=self.hooks, worker_id=number):
-            yield runner
-
-
-def runners_for(work: Work, count: int, strategy: Strategy | ExecutionStrategy | None) -> Runners:
-    """Processes where they are possible, else threads, and said in one line why."""
+def runners_for(work: Work, count: int, strategy: "Strategy | ExecutionStrategy | None") -> Runners:
+    """Processes where they are possible, else threads, and said in one line why; none where they are remote."""
     if strategy is not None and not isinstance(strategy, str):
         return strategy.runners(work, count)
+    if strategy == "remote" or count == 0:
+        return RemoteRunners(work)
     if strategy == "threads":
         return ThreadRunners(work, count)
     if (obstacle := _obstacle_to_forking()) is None:
@@ -90,87 +74,64 @@ class ProcessRunners:
         """End them."""
         self._processes.stop()
 
-    async def watch(self, on_death: OnDeath) -> str:
+    async def watch(self, store: LightningStoreClient) -> str:
         """Hear what the supervisor says, until it gives up or is gone."""
-        with os.fdopen(self._processes.news, "rb", buffering=0) as pipe:
-            news = asyncio.StreamReader()
-            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-                lambda: asyncio.StreamReaderProtocol(news), pipe
-            )
-            try:
-                async for line in news:
-                    match line.decode().split(maxsplit=2):
-                        case ["died", number, code]:
-                            await on_death(int(number), int(code))
-                        case words:
-                            return " ".join(words)
-            finally:
-                transport.close()
-        return "the supervisor of the runners is gone"
+        async with _lines(os.dup(self._processes.news)) as news:
+            async for line in news:
+                match json.loads(line):
+                    case {"died": number, "life": life, "how": how, "words": words}:
+                        failure = Failure(
+                            kind="infrastructure",
+                            type="RunnerDied",
+                            message=f"runner {number} {summary(how, words)}",
+                            stack_trace=words,
+                        )
+                        await _give_back(self._work.store, f"Worker-{number}-{self._work.scope_of(life)}", failure)
+                    case {"given_up": reason}:
+                        return str(reason)
+                    case {"finished": True}:
+                        return await until_more_is_queued(store, self._work)
+        return "their supervisor was killed"
 
-    def _run(self, number: int, lifeline: int) -> None:
-        with self._work.runner(number) as runner:
-            asyncio.run(_until_closed(lifeline, runner))
+    def _run(self, life: Life) -> None:
+        with self._work.runner(life.number, life.count, hooks=[_NotingWork(life)]) as runner:
+            asyncio.run(until_closed(life.lifeline, runner))
 
 
-class ThreadRunners:
-    """One runner in a thread of this process, which does several rollouts at once."""
+class _NotingWork(Hook):
+    """Tells the supervisor that its runner does not die in vain."""
 
-    def __init__(self, work: Work, count: int) -> None:
-        self._work = work
-        self._count = count
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="runners", daemon=True)
-        self._lifeline, self._end_of_line = os.pipe()
-        self._ended, self._end = os.pipe()
+    def __init__(self, life: Life) -> None:
+        self._life = life
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    async def on_rollout_start(self, **_: Any) -> None:
+        self._life.note_begun()
 
-    def stop(self) -> None:
-        """End the thread; an agent that blocks is left behind in its own."""
-        os.close(self._end_of_line)
-        self._thread.join()
-        os.close(self._lifeline)
-        os.close(self._ended)
+    async def on_rollout_end(self, **_: Any) -> None:
+        self._life.note_worked()
 
-    async def watch(self, on_death: OnDeath) -> str:
-        """Wait until the thread has ended."""
-        await _readable(self._ended)
-        return f"the runner stopped: {self._failure or 'it has done its share'}"
 
-    def _run(self) -> None:
+async def _give_back(store: LightningStoreClient, worker_id: str, failure: Failure) -> None:
+    """Report for a runner that died what it cannot report itself: its rollouts are delivered again at once."""
+    for rollout in await store.query_rollouts(status_in=["preparing", "running"]):
+        attempt = rollout.attempt if isinstance(rollout, AttemptedRollout) else None
+        if attempt is not None and attempt.worker_id == worker_id:
+            with contextlib.suppress(AttemptLostError):
+                await store.complete_attempt(attempt.rollout_id, attempt.attempt_id, failure=failure)
+
+
+@contextlib.asynccontextmanager
+async def _lines(pipe: int) -> AsyncIterator[asyncio.StreamReader]:
+    """What comes through a pipe, which is closed afterwards."""
+    with os.fdopen(pipe, "rb", buffering=0) as file:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), file
+        )
         try:
-            with self._work.runner(0, max_concurrency=self._count) as runner:
-                asyncio.run(_until_closed(self._lifeline, runner))
-        except Exception as error:
-            self._failure = error
+            yield reader
         finally:
-            os.close(self._end)
-
-
-async def _until_closed(lifeline: int, runner: LitAgentRunner[Any]) -> None:
-    """Run rollouts until the other end of the lifeline is closed."""
-    loop = asyncio.get_running_loop()
-    work = asyncio.create_task(runner.iter())
-    loop.add_reader(lifeline, work.cancel)
-    try:
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
-    finally:
-        loop.remove_reader(lifeline)
-
-
-async def _readable(descriptor: int) -> None:
-    """Wait until there is something to read, if only the end."""
-    loop = asyncio.get_running_loop()
-    readable = loop.create_future()
-    loop.add_reader(descriptor, lambda: readable.cancel())
-    try:
-        await asyncio.wait({readable})
-    finally:
-        loop.remove_reader(descriptor)
+            transport.close()
 
 
 def _obstacle_to_forking() -> str | None:

@@ -4,29 +4,30 @@ import asyncio
 import contextlib
 import dataclasses
 import inspect
-import threading
 import time
-import traceback
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from agentlightning.adapter import TraceAdapter
 from agentlightning.algorithm import Algorithm
 from agentlightning.algorithm.evaluation import Evaluation, evaluate, mean_reward
-from agentlightning.errors import AgentCheckError, AgentError, AlgorithmError, AttemptLostError, StoreError
+from agentlightning.errors import AgentCheckError, AgentError, AlgorithmError, StoreError
 from agentlightning.litagent import LitAgent
 from agentlightning.runner import Hook, LitAgentRunner
+from agentlightning.runner.execution import in_thread
+from agentlightning.runner.failure import failure_of
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.embedded import EmbeddedStore
 from agentlightning.trainer import report
-from agentlightning.trainer.execution import ExecutionStrategy, Runners, Strategy, Work, runners_for
+from agentlightning.trainer.execution import ExecutionStrategy, Strategy, runners_for
+from agentlightning.trainer.interruption import Interruption, run_anywhere
 from agentlightning.trainer.result import TrainResult
+from agentlightning.trainer.work import Runners, Work
 from agentlightning.types import (
     AttemptedRollout,
     Dataset,
-    Failure,
     NamedResources,
     PromptTemplate,
     ResourcesUpdate,
@@ -36,7 +37,9 @@ from agentlightning.types import (
     tasks_of,
 )
 
-T = TypeVar("T")
+_LAST_WORD_SECONDS: Final = 1.0
+"""How long a run that ends tries to tell the store what becomes of it."""
+_UNDONE: Final[tuple[RolloutStatus, ...]] = ("queuing", "preparing", "running", "requeuing")
 
 _ENDS: Final[Sequence[RolloutStatus]] = ("succeeded", "failed", "cancelled")
 _PORTION: Final = 1000
@@ -60,6 +63,7 @@ class Session:
     queue: str | None
     strategy: Strategy | ExecutionStrategy | None
     max_rollouts: int | None
+    max_concurrency: int | None
     make_runner: Callable[[], LitAgentRunner[Any]]
     folder: Path
     port: int | None
@@ -68,50 +72,63 @@ class Session:
     def __post_init__(self) -> None:
         self._began = time.monotonic()
         self._progress = report.Progress()
+        self._of_run: LightningStoreClient | None = None
 
     def run(self) -> TrainResult:
         """Start what is needed, train, and take everything down again."""
         if self.algorithm.needs_tasks and not (_length(self.train) or _length(self.val)):
             raise AlgorithmError("there is nothing to train on: give fit() a train_dataset or a val_dataset")
-        with _store(self.store, self.folder, self.port) as (address, embedded):
-            queue = self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
+        queue = self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
+        with (
+            Interruption() as interruption,
+            _store(self.store, self.folder, self.port, interruption) as (address, embedded),
+        ):
             client = LightningStoreClient(address, queue=queue)
-            work = Work(self.agent, client, self.max_rollouts, self.hooks, self.make_runner)
+            work = Work(self.agent, client, self.max_rollouts, self.max_concurrency, self.hooks, self.make_runner)
             runners = runners_for(work, self.n_runners, self.strategy)
-            runners.start()
-            if embedded is not None:
-                embedded.keep_running()
             try:
-                return _run_anywhere(self._supervised(client, runners))
+                runners.start()
+                if embedded is not None:
+                    embedded.keep_running()
+                return interruption.run(lambda: self._supervised(client, runners))
             finally:
                 runners.stop()
+                run_anywhere(self._cancel_rest)
                 self._progress.end()
 
     async def _supervised(self, client: LightningStoreClient, runners: Runners) -> TrainResult:
         """Train until done, or until the runners cannot go on."""
         name = getattr(self.algorithm, "__name__", type(self.algorithm).__name__)
         run = await client.create_run(name, queue=client.queue)
-        store = client.bind(run_id=run.run_id)
+        self._of_run = store = client.bind(run_id=run.run_id)
         training = asyncio.create_task(self._train_and_test(store, run))
-        watching = asyncio.create_task(runners.watch(lambda number, code: _give_back(store, number, code)))
+        watching = asyncio.create_task(runners.watch(store))
         try:
             await asyncio.wait({training, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not training.done():
                 raise AgentError(f"the runners cannot go on: {watching.result()}")
             return await training
         except asyncio.CancelledError:
-            with contextlib.suppress(StoreError):
-                await client.update_run(run.run_id, status="cancelled")
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(_LAST_WORD_SECONDS):
+                    await client.update_run(run.run_id, status="cancelled")
             raise
         except Exception as error:
             with contextlib.suppress(StoreError):  # it would hide what matters
-                await client.update_run(run.run_id, status="failed", failure=_failure(error))
+                await client.update_run(run.run_id, status="failed", failure=failure_of(error))
             raise
         finally:
             for task in (training, watching):
                 task.cancel()
             await asyncio.gather(training, watching, return_exceptions=True)
             await client.close()
+
+    async def _cancel_rest(self) -> None:
+        """Cancel what the run has left undone: nobody waits for it, and runners elsewhere would go on with it."""
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                if self._of_run and (rest := await self._of_run.query_rollouts(status_in=_UNDONE)):
+                    await self._of_run.cancel_rollouts([rollout.rollout_id for rollout in rest])
 
     async def _train_and_test(self, store: LightningStoreClient, run: Run) -> TrainResult:
         print(f"store at {store.server_address} (look inside: grpcurl -plaintext {store.server_address} list)")
@@ -155,7 +172,8 @@ class Session:
         if self.algorithm.is_async():
             outcome = self.algorithm.run(self.train, self.val)
         else:
-            outcome = await asyncio.to_thread(self.algorithm.run, self.train, self.val)
+            # Not one of the loop's threads: it waits for these however long they take when it ends.
+            outcome = await in_thread(lambda: self.algorithm.run(self.train, self.val))
         if inspect.isawaitable(outcome):
             await outcome
 
@@ -247,19 +265,9 @@ def _was_retried(rollout: Rollout) -> bool:
     return is_later and not _SHOWN.items() <= rollout.labels.items()
 
 
-async def _give_back(store: LightningStoreClient, number: int, code: int) -> None:
-    """Report for a runner that died what it cannot report itself: its rollouts are delivered again at once."""
-    failure = Failure(kind="infrastructure", type="RunnerDied", message=f"runner {number} died with code {code}")
-    for rollout in await store.query_rollouts(status_in=["preparing", "running"]):
-        attempt = rollout.attempt if isinstance(rollout, AttemptedRollout) else None
-        if attempt is not None and attempt.worker_id == f"Worker-{number}":
-            with contextlib.suppress(AttemptLostError):
-                await store.complete_attempt(attempt.rollout_id, attempt.attempt_id, failure=failure)
-
-
 @contextlib.contextmanager
 def _store(
-    store: LightningStoreClient | str | Path | None, folder: Path, port: int | None = None
+    store: LightningStoreClient | str | Path | None, folder: Path, port: int | None, interruption: Interruption
 ) -> Iterator[tuple[str, EmbeddedStore | None]]:
     """The address of the store to use, and the embedded store if it is one."""
     match store:
@@ -270,30 +278,15 @@ def _store(
         case place:
             path = place or folder
             is_file = path.suffix == ".db" or path.is_file()
-            owner = EmbeddedStore(path.parent, name=path.name, port=port) if is_file else EmbeddedStore(path, port=port)
-            with owner as embedded:
+            embedded = (
+                EmbeddedStore(path.parent, name=path.name, port=port) if is_file else EmbeddedStore(path, port=port)
+            )
+            try:
+                with interruption.raising():
+                    embedded.start()
                 yield embedded.address, embedded
-
-
-def _run_anywhere(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, also from within a running event loop, as in a notebook."""
-    if asyncio._get_running_loop() is None:
-        return asyncio.run(work)
-    outcome: list[T] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(asyncio.run(work))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run, name="trainer")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return outcome[0]
+            finally:
+                embedded.stop()
 
 
 def _length(dataset: Dataset[Any] | None) -> int:
@@ -331,13 +324,4 @@ def _result(run: Run, found: NamedResources | None, path: Path | None) -> TrainR
         summary=summary,
         statuses=summary["statuses"],
         retried=summary["retried"],
-    )
-
-
-def _failure(error: Exception) -> Failure:
-    return Failure(
-        kind="agent" if isinstance(error, AgentError) else "infrastructure",
-        type=type(error).__qualname__,
-        message=str(error),
-        stack_trace="".join(traceback.format_exception(error)),
     )

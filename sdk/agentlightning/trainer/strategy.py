@@ -17,6 +17,7 @@ _NAMES: Final[Mapping[str, "Strategy"]] = {
     "cs": "processes",
     "threads": "threads",
     "shm": "threads",
+    "remote": "remote",
 }
 _WITHOUT_EFFECT: Final = frozenset(
     {

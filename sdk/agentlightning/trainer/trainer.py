@@ -52,16 +52,18 @@ class Trainer:
     Args:
         algorithm: What decides which resources to try: an `Algorithm`, `"apo"`, `"baseline"`, or a function with
             parameters as for `algo` (one without is called for the algorithm). None: the datasets are run once.
-        n_runners: How many rollouts run at once. None: 1.
+        n_runners: How many runners there are. None: 1. 0: none of our own, as with the strategy `remote`.
         initial_resources: What to start from; a plain string is an f-string prompt template.
         adapter: What turns spans into the data the algorithm learns from; its short name is that of its class. A dict
             without "type" has arguments of `TracerTraceToTriplet`. None: `TraceToMessages`.
         store: A store to use: a client, an address, or the folder or database file of one that is started if need be.
             None: that of `folder`.
         queue: The queue of this trainer's rollouts. None: one of its own, so that nobody else takes its work.
-        strategy: `"processes"` (the default, where they are possible; `"cs"` in existing code) or `"threads"`
-            (`"shm"`), for debugging; or an `ExecutionStrategy`. A dict may say `n_runners` and `server_port` too.
+        strategy: `"processes"` (the default, where they are possible; `"cs"` in existing code); `"threads"` (`"shm"`),
+            for debugging; `"remote"`, where the runners are started elsewhere by `agl runner`, on this `queue`; or an
+            `ExecutionStrategy`. A dict may say `n_runners` and `server_port` too.
         max_rollouts: How many rollouts each runner takes. None: any number.
+        max_concurrency: How many rollouts each runner does at once. None: 4 of an agent that is async, 1 of any other.
         folder: Where results and the embedded store are kept. None: `.agentlightning`.
         hooks: What is done around each rollout: one hook, or several in this order. Each runner process has a copy of
             its own, so what a hook counts is to be seen here only with `strategy="threads"`.
@@ -90,7 +92,7 @@ class Trainer:
         ('writer', 2)
         >>> agl.Trainer(n_runners="8")
         Traceback (most recent call last):
-        agentlightning.errors.TrainerError: n_runners is '8', expected a whole number of at least 1
+        agentlightning.errors.TrainerError: n_runners is '8', expected a whole number of at least 0
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Trainer:
         queue: str | None = None,
         strategy: Any = None,
         max_rollouts: int | None = None,
+        max_concurrency: int | None = None,
         folder: str | Path | None = None,
         hooks: Any = None,
         tracer: Any = None,
@@ -123,7 +126,8 @@ class Trainer:
         self.strategy = placement.strategy
         runners = either("n_runners", n_runners, "n_workers", n_workers)
         runners = either("n_runners", runners, "strategy['n_runners']", placement.n_runners)
-        self.n_runners = 1 if runners is None else whole_number("n_runners", runners, 1)
+        self.n_runners = 1 if runners is None else whole_number("n_runners", runners, 0)
+        self.max_concurrency = None if max_concurrency is None else whole_number("max_concurrency", max_concurrency, 1)
         self.initial_resources = resources_of(initial_resources)
         self.algorithm = algorithm_of(algorithm)
         adapter = either("adapter", adapter, "triplet_exporter", triplet_exporter)
@@ -163,7 +167,9 @@ class Trainer:
     ) -> TrainResult:
         """Train an agent.
 
-        One rollout is run and shown before any other is spent. Ctrl-C ends everything and is raised again.
+        One rollout is run and shown before any other is spent. Ctrl-C ends everything within a few seconds, whatever
+        runs, and is raised again; SIGTERM likewise ends in a SystemExit. No process, port or lock is left behind. What
+        the run has then left undone is cancelled.
 
         Args:
             agent: A `LitAgent` or a function.
@@ -190,8 +196,8 @@ class Trainer:
         from agentlightning.litagent import as_agent
         from agentlightning.trainer.session import Session
 
-        for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
-            check_dataset(name, dataset)
+        check_dataset("train_dataset", train_dataset)
+        check_dataset("val_dataset", val_dataset)
         check_dataset("test_dataset", test_dataset)
         agent = as_agent(agent)
         agent.set_trainer(self)
@@ -208,6 +214,7 @@ class Trainer:
             queue=self.queue,
             strategy=self.strategy,
             max_rollouts=self.max_rollouts,
+            max_concurrency=self.max_concurrency,
             make_runner=self._make_runner,
             folder=self.folder,
             port=self.port,
@@ -218,10 +225,11 @@ class Trainer:
         self, agent: Any, train_dataset: Dataset[Any] | None = None, *, val_dataset: Dataset[Any] | None = None
     ) -> TrainResult:
         """Try an agent on a few tasks, in threads of this process so that a debugger can look inside; learn nothing."""
-        for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
-            check_dataset(name, dataset)
+        check_dataset("train_dataset", train_dataset)
+        check_dataset("val_dataset", val_dataset)
         trainer = copy.copy(self)
-        trainer.algorithm, trainer.n_runners, trainer.strategy = algorithm_of("baseline"), 1, "threads"
+        trainer.algorithm, trainer.strategy = algorithm_of("baseline"), "threads"
+        trainer.n_runners = trainer.max_concurrency = 1
         return trainer.fit(agent, tasks_of(train_dataset, _DEV_TASKS), val_dataset=tasks_of(val_dataset, _DEV_TASKS))
 
     def _set_runner(self, spec: Any, tracer: "Tracer | None", max_rollouts: int | None) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from agentlightning.errors import AgentError
-from agentlightning.litagent import LitAgent, rollout
+from agentlightning.litagent import LitAgent, as_agent, rollout
 from agentlightning.types import Attempt, AttemptedRollout, NamedResources, PromptTemplate
 from pydantic import BaseModel
 
@@ -221,3 +221,31 @@ async def test_a_task_annotated_with_anything_else_is_given_as_it_is() -> None:
 def test_a_task_that_does_not_fit_its_annotation_is_refused() -> None:
     with pytest.raises(AgentError, match=r"the task is not what task: 'Booking' asks for"):
         Late().prepare(a_rollout({"seats": 4}), {})
+
+
+def test_an_agent_is_async_when_its_methods_are() -> None:
+    class Async(LitAgent[str]):
+        async def rollout_async(self, task, resources, rollout): ...
+
+    class Misnamed(LitAgent[str]):
+        async def rollout(self, task): ...
+
+    class Half(Async):
+        def validation_rollout(self, task, resources, rollout): ...
+
+    class Decorated(LitAgent[str]):
+        @rollout
+        async def rollout(self, task): ...
+
+    agents = (Async, Misnamed, Half, Decorated, LitAgent)
+    assert [agent().is_async for agent in agents] == [True, True, False, True, False]
+
+
+def test_a_function_is_an_async_agent_when_it_is_async() -> None:
+    async def function(task): ...
+
+    class Callable:
+        async def __call__(self, task): ...
+
+    agents = (function, Callable(), lambda task: 1.0)
+    assert [as_agent(agent).is_async for agent in agents] == [True, True, False]

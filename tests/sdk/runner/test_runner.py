@@ -526,6 +526,17 @@ async def test_the_store_knows_the_worker_by_name(store: LightningStoreClient, w
     assert (await store.get_latest_attempt(finished.rollout_id)).worker_id == name
 
 
+async def test_a_numbered_worker_can_be_told_from_those_of_others(store: LightningStoreClient, caplog) -> None:
+    runner = LitAgentRunner[str]()
+    with (
+        caplog.at_level("INFO", "agentlightning"),
+        runner.run_context(agent=lambda task: 1.0, store=store, worker_id=3, worker_scope="9f"),
+    ):
+        finished = await runner.step("task")
+    assert (await store.get_latest_attempt(finished.rollout_id)).worker_id == "Worker-3-9f"
+    assert f"[Worker 3 | Rollout {finished.rollout_id}]" in caplog.text
+
+
 async def test_the_log_tells_the_story(store: LightningStoreClient, caplog) -> None:
     with caplog.at_level("INFO", "agentlightning"):
         finished = await run_one(store, lambda task: 0.5)

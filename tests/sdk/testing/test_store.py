@@ -79,8 +79,8 @@ def test_a_clock_cannot_move_a_server_that_is_gone() -> None:
 
 
 def test_a_server_that_does_not_start_is_an_error_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentlightning.testing.store._DATABASE_NAME", "")  # the folder itself
-    with pytest.raises(agl.StoreUnavailableError, match="unable to open database file"), TemporaryStore(FakeClock()):
+    monkeypatch.setattr("agentlightning.testing.store._DATABASE_NAME", "store.log/store.db")  # below a file
+    with pytest.raises(agl.StoreUnavailableError, match="cannot open the database"), TemporaryStore(FakeClock()):
         pass
 
 

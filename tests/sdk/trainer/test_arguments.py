@@ -49,9 +49,9 @@ def test_two_that_mean_the_same_and_agree_are_taken() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"n_runners": "8"}, "n_runners is '8', expected a whole number of at least 1"),
-        ({"n_runners": 0}, "n_runners is 0, expected a whole number of at least 1"),
-        ({"n_runners": True}, "n_runners is True, expected a whole number of at least 1"),
+        ({"n_runners": "8"}, "n_runners is '8', expected a whole number of at least 0"),
+        ({"n_runners": -1}, "n_runners is -1, expected a whole number of at least 0"),
+        ({"n_runners": True}, "n_runners is True, expected a whole number of at least 0"),
         ({"max_rollouts": 0.5}, "max_rollouts is 0.5, expected a whole number of at least 1"),
         ({"port": 70000}, "port is 70000, expected a whole number from 0 to 65535"),
         ({"initial_resources": "Hi {name}"}, "initial_resources is 'Hi {name}', expected a dict"),

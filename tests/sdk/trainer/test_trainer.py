@@ -1,7 +1,5 @@
 """`Trainer.fit` as a script calls it: what it gives, what it leaves behind, and what goes wrong in words."""
 
-import os
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -55,50 +53,22 @@ def test_a_missing_resource_is_named_with_those_that_are_there(start: Start) -> 
     assert "'prompt_template'" in training.output
 
 
-def test_ctrl_c_ends_everything_and_is_raised_again(start: Start) -> None:
-    training = start(agent="task == 'b' and time.sleep(600)", fit="trainer.fit(agent, ['a', 'b'])")
-    training.wait_for("TRAINING")
-    os.killpg(training.process.pid, signal.SIGINT)
-    assert training.finish() == -signal.SIGINT
-    assert "KeyboardInterrupt" in training.output
-    assert training.left_over() == []
-
-
-def test_a_trainer_that_is_killed_leaves_no_process_behind(start: Start) -> None:
-    training = start(agent="task == 'b' and time.sleep(600)")
-    training.wait_for("TRAINING")
-    training.process.kill()
-    training.finish()  # the output ends when its last holder has
-    assert training.left_over() == []
-
-
-def test_a_runner_that_dies_is_started_again_and_its_rollout_done_by_another(start: Start) -> None:
-    training = start(agent="task == 'b' and not os.path.exists('died') and (open('died', 'w'), os._exit(7))")
-    assert training.finish() == 0
-    assert "Died with code 7, started again" in training.output
-    assert "REWARDS [8.0, 8.0]" in training.output
-
-
-def test_an_agent_that_kills_its_runner_each_time_is_given_up_with_the_reason(start: Start) -> None:
-    training = start(agent="os._exit(7)")
-    assert training.finish() == 1
-    assert "RunnerDied: runner" in training.output
-    assert "died with code 7" in training.output
-    assert training.left_over() == []
-
-
-def test_fit_works_twice_and_inside_a_running_loop(start: Start) -> None:
+def test_fit_works_twice_and_inside_a_running_loop_and_in_a_thread(start: Start) -> None:
     fit = """
 trainer.fit(agent, ['a'])
 import asyncio
 async def main():
     trainer.fit(agent, ['b'])
 asyncio.run(main())
+import threading
+thread = threading.Thread(target=trainer.fit, args=(agent, ['c']))
+thread.start()
+thread.join()
 """
     training = start(fit=fit)
     assert training.finish() == 0
-    assert training.output.count("REWARDS [8.0]") == 2
-    assert "share this process" in training.output
+    assert training.output.count("REWARDS [8.0]") == 3
+    assert training.output.count("share this process") == 2
 
 
 def test_two_trainers_in_one_folder_share_a_store_and_no_work(start: Start) -> None:
@@ -117,7 +87,7 @@ def test_dev_runs_the_agent_in_this_process_and_learns_nothing(start: Start) -> 
     assert main == agent
 
 
-@pytest.mark.parametrize("options", ["n_runners=0", "algorithm=42"])
+@pytest.mark.parametrize("options", ["n_runners=-1", "max_concurrency=0", "algorithm=42"])
 def test_a_setting_that_cannot_be_is_refused_by_name(options: str) -> None:
     with pytest.raises(agl.TrainerError, match=options.partition("=")[0]):
         agl.Trainer(**eval(f"dict({options})"))
