@@ -50,6 +50,7 @@ from agentlightning.litagent import LitAgent as LitAgent
 from agentlightning.litagent import llm_rollout as llm_rollout
 from agentlightning.litagent import prompt_rollout as prompt_rollout
 from agentlightning.litagent import rollout as rollout
+from agentlightning.logs import setup_logging as setup_logging
 from agentlightning.runner import Hook as Hook
 from agentlightning.runner import LitAgentRunner as LitAgentRunner
 from agentlightning.runner import cancelled as cancelled

@@ -204,7 +204,7 @@ async def test_the_refusal_of_a_write_says_when_to_try_again(serve: Callable[...
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await StoreServiceStub(channel).UpdateWorker(pb.UpdateWorkerRequest(worker_id="w"))
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert "google.rpc.retryinfo-bin" in dict(refused.value.trailing_metadata())
+    assert "google.rpc.retryinfo-bin" in dict([*refused.value.trailing_metadata()])
 
 
 @pytest.mark.parametrize("what", ["the whole disk", "the file alone"])

@@ -44,7 +44,7 @@ async def stub(tmp_path: Path) -> AsyncIterator[Any]:
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     info = error_details_pb2.ErrorInfo()
-    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    details = dict([*(error.trailing_metadata() or ())]).get("grpc-status-details-bin", b"")
     for detail in status_pb2.Status.FromString(details).details:
         if detail.Unpack(info):
             return str(info.reason)

@@ -8,6 +8,7 @@ client of the store at `address`; what it writes goes to `tmp_path`.
 import ast
 import asyncio
 import doctest
+import logging
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import pairwise
@@ -62,6 +63,14 @@ def module_name(file: Path) -> str:
 
 
 MODULES = {module_name(file): file for root in ROOTS for file in root.rglob("*.py") if ">>> " in file.read_text()}
+
+
+@pytest.fixture(autouse=True)
+def logging_left_as_found() -> Iterator[None]:
+    logger = logging.getLogger("agentlightning")
+    level, propagate = logger.level, logger.propagate
+    yield
+    agl.setup_logging(level, console=False, propagate=propagate)
 
 
 @pytest.mark.parametrize(("module", "name"), sorted({*public_names()}))

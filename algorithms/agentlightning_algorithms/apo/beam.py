@@ -100,6 +100,7 @@ class BeamSearch:
             "best_version": best.version if best else None,
             "rollouts": self._enqueued,
             "optimizer_calls": self.optimizer.calls,
+            "optimizer_tokens": {model: dict(counts) for model, counts in self.optimizer.tokens.items()},
             "dropped_branches": sum(branch.dropped is not None for branch in self._branches),
             "settings": asdict(self.settings),
             "candidates": seed + [branch.describe() for branch in self._branches],

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from agentlightning_algorithms.apo.settings import Settings
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+    from openai.types import CompletionUsage
 
 _log = logging.getLogger("agentlightning.algorithm.apo")
 
@@ -28,6 +29,7 @@ class Optimizer:
         critics: The styles of criticising.
         editors: The styles of editing.
         calls: How many times a model was asked.
+        tokens: What the calls that were answered came to, by model.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Optimizer:
         self.critics = critics
         self.editors = editors
         self.calls = 0
+        self.tokens: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     async def improve(self, branches: Sequence[Branch], existing: Mapping[str, str]) -> None:
         """Find for each branch a critique and an edit that can be tried, or drop it.
@@ -108,9 +111,19 @@ class Optimizer:
                 messages=[{"role": "user", "content": message}],
                 temperature=self._settings.diversity_temperature,
             )
+            self._count(model, completion.usage)
             return (completion.choices[0].message.content or "").strip()
         except Exception as error:  # The client is the user's; whatever it raises costs a branch and not the run.
             return error
+
+    def _count(self, model: str, usage: "CompletionUsage | None") -> None:
+        counts = self.tokens[model]
+        counts["calls"] += 1
+        if usage is None:
+            counts["unmeasured_calls"] += 1
+        else:
+            counts["input_tokens"] += usage.prompt_tokens
+            counts["output_tokens"] += usage.completion_tokens
 
     def _silence(self, branches: Sequence[Branch]) -> AlgorithmError:
         last = branches[-1].error

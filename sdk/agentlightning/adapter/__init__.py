@@ -6,6 +6,7 @@ from agentlightning.adapter.credit import RewardMatchPolicy
 from agentlightning.adapter.explanation import Explanation, LLMCallAdapter
 from agentlightning.adapter.messages import OpenAIMessages, TraceToMessages
 from agentlightning.adapter.triplet import LlmProxyTraceToTriplet, TracerTraceToTriplet, TraceToTripletBase, Triplet
+from agentlightning.adapter.usage import Usage, distinct_calls, usage_by_model
 
 __all__ = [
     "Adapter",
@@ -20,6 +21,9 @@ __all__ = [
     "TraceToTripletBase",
     "TracerTraceToTriplet",
     "Triplet",
+    "Usage",
+    "distinct_calls",
     "is_llm_call",
     "llm_calls",
+    "usage_by_model",
 ]

@@ -146,6 +146,16 @@ def mean_reward(evaluations: Sequence[Evaluation]) -> float:
     return fmean(scores)
 
 
+def score_of(rollout: Rollout) -> float | None:
+    """What a rollout that has ended counts in a mean (see `Evaluation.score`).
+
+    Example:
+        >>> score_of(Rollout(rollout_id="ro-1", input="why?", start_time=0, status="cancelled")) is None
+        True
+    """
+    return _evaluation(rollout.input, rollout, late=False).score
+
+
 async def _wait(
     store: LightningStore,
     rollout_ids: Sequence[str],

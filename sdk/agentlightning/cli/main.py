@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
+from agentlightning import logs
 from agentlightning.cli import (
     backup,
     client,
@@ -83,6 +84,11 @@ def _run(arguments: list[str]) -> int:
     parser.parse_args(arguments)  # what asks for help or is not understood ends here, whatever is set
     known = settings.apply(parser)
     parsed = parser.parse_args(arguments, argparse.Namespace(settings=known))
+    with logs.shown():
+        return _done(parsed)
+
+
+def _done(parsed: argparse.Namespace) -> int:
     if hasattr(parsed, "alone"):
         return parsed.alone(parsed) or 0
     with client.client_of(parsed.store) as store:

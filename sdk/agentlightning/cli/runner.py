@@ -80,8 +80,6 @@ async def run_runner(client: LightningStoreClient, arguments: argparse.Namespace
         0 when it drained or did its share, 1 when it could not go on or drained too long, 128 and the number of a
         second signal.
     """
-    logging.basicConfig(format="%(asctime)s [%(levelname)s] %(message)s", stream=sys.stderr)
-    logging.getLogger("agentlightning").setLevel(logging.INFO)
     orders = Orders()
     if arguments.processes > 1:
         processes = Processes(_command_of_one(client, arguments), arguments.processes, orders)

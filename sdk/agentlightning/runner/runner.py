@@ -10,6 +10,7 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
+from agentlightning import logs
 from agentlightning.errors import AgentError
 from agentlightning.litagent import LitAgent, as_agent
 from agentlightning.runner.hold import Hold
@@ -108,13 +109,14 @@ class LitAgentRunner(Generic[T]):
         agent.set_runner(self)
         worker = Worker(f"Worker {number}", agent, store, self.tracer, Hooks(as_hooks(hooks), agent, self))
         self._context = _Context(agent, store, worker, _worker_name(worker_id, worker_scope))
-        self.tracer.init_worker(number, store)
-        try:
-            yield self
-        finally:
-            self._context = None
-            self.tracer.teardown_worker(number)
-            worker.close()
+        with logs.shown():
+            self.tracer.init_worker(number, store)
+            try:
+                yield self
+            finally:
+                self._context = None
+                self.tracer.teardown_worker(number)
+                worker.close()
 
     async def iter(self, *, event: StopEvent | None = None) -> None:
         """Run rollouts as they come, until `max_rollouts` were run.

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -173,6 +174,23 @@ def queue_of(queue: object) -> str | None:
     return queue
 
 
+def prices_of(prices: object) -> dict[str, tuple[float, float]]:
+    """What a million tokens cost, those sent and those that come back, by model.
+
+    Raises:
+        TrainerError: It is no dict, or has a price that is no pair of numbers.
+    """
+    wanted = "what a million tokens sent cost, and a million that come back: {'gpt-4.1-mini': (0.4, 1.6)}"
+    if prices is None:
+        return {}
+    if not isinstance(prices, Mapping):
+        raise TrainerError(f"prices is {prices!r}, expected by model {wanted}")
+    for model, price in prices.items():
+        if not isinstance(price, tuple | list) or len(price) != 2 or not all(map(_is_price, price)):
+            raise TrainerError(f"prices[{model!r}] is {price!r}, expected two numbers: {wanted}")
+    return {str(model): (sent, received) for model, (sent, received) in prices.items()}
+
+
 def refuse_proxy(llm_proxy: object) -> None:
     """Say what to do instead of giving an LLM proxy.
 
@@ -206,6 +224,10 @@ def _is_import_path(value: str) -> bool:
     module = value.partition(".")[0]
     is_name = module.isidentifier() and not value.rpartition(":")[2].isdigit()
     return value in STORE.names or (is_name and module != value and importlib.util.find_spec(module) is not None)
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def _shortened(value: object) -> str:

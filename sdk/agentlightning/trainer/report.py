@@ -1,11 +1,11 @@
-"""What a person reads of a run: the first trace, the cost, the progress, the result. Prints, and decides nothing."""
+"""What a person reads of a run in lines: the first trace, the cost, the result. Decides and prints nothing."""
 
 import difflib
 import json
-import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any
 
+from agentlightning.adapter.usage import distinct_calls, usage_by_model
 from agentlightning.algorithm import Estimate
 from agentlightning.algorithm.evaluation import Evaluation
 from agentlightning.types import Run, Span
@@ -15,12 +15,12 @@ _WIDTH = 100
 
 def trace_lines(evaluation: Evaluation, spans: Sequence[Span]) -> list[str]:
     """The trace of one rollout in three lines: what it cost, what was asked, what came of it."""
-    calls = model_calls(spans)
-    models = sorted({str(call.attributes.get("gen_ai.request.model", "?")) for call in calls})
-    tokens = sum(int(call.attributes.get("gen_ai.usage.total_tokens", 0)) for call in calls)
+    calls = [call.span for call in distinct_calls(spans)]
+    usage = usage_by_model(spans)
+    tokens = sum(used.input_tokens + used.output_tokens for used in usage.values())
     rollout = evaluation.rollout
     seconds = (rollout.end_time or 0.0) - rollout.start_time
-    of_models = f" of {', '.join(models)} ({tokens} tokens)" if calls else ""
+    of_models = f" of {', '.join(sorted(usage))} ({tokens} tokens)" if calls else ""
     return [
         f"{rollout.rollout_id} {rollout.status} in {seconds:.2f} s: {len(spans)} spans, "
         f"{len(calls)} model calls{of_models}",
@@ -28,11 +28,6 @@ def trace_lines(evaluation: Evaluation, spans: Sequence[Span]) -> list[str]:
         f"answered: {_shortened(_last_message(calls[-1:], 'gen_ai.completion'))}; "
         + (f"failed: {evaluation.failure}" if evaluation.failure else f"reward {evaluation.reward}"),
     ]
-
-
-def model_calls(spans: Sequence[Span]) -> list[Span]:
-    """The spans that are calls of a language model."""
-    return [span for span in spans if "gen_ai.request.model" in span.attributes]
 
 
 def cost_lines(estimate: Estimate | None, calls_per_rollout: int, test_rollouts: int) -> list[str]:
@@ -45,32 +40,6 @@ def cost_lines(estimate: Estimate | None, calls_per_rollout: int, test_rollouts:
     return [f"{line} and {estimate.optimizer_calls} by the optimiser"]
 
 
-class Progress:
-    """How far a run is: one line rewritten on a terminal, else a line now and then."""
-
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
-        self._phase = ""
-        self._reported = 0
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        """Note that so many rollouts are done."""
-        line = f"{done:4d}/{total} rollouts  {phase}"
-        if self._out.isatty():
-            self._out.write(f"\r\x1b[K{line}")
-        elif phase != self._phase or done == total or done - self._reported >= max(1, total // 10):
-            self._out.write(f"{line}\n")
-            self._reported = done
-        self._phase = phase
-        self._out.flush()
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._phase and self._out.isatty():
-            self._out.write("\n")
-        self._phase = ""
-
-
 def result_lines(run: Run) -> list[str]:
     """What a run came to, as its record in the store tells it; the last line is the whole in short."""
     summary: dict[str, Any] = run.summary or {}
@@ -79,6 +48,7 @@ def result_lines(run: Run) -> list[str]:
         lines.append(f"stopped by {run.failure}")
     lines += _score_lines(summary)
     lines += _diff_lines(summary.get("initial_prompt"), summary.get("best_prompt"))
+    lines += _spending_lines(summary)
     if path := summary.get("prompt_path"):
         lines += [
             f"best prompt saved to {path}",
@@ -101,6 +71,35 @@ def _score_lines(summary: dict[str, Any]) -> list[str]:
             baseline, best = _score(scores["baseline"]), _score(scores["best"])
             lines.append(f"{split}: {baseline} with the first prompt, {best} with the best")
     return lines
+
+
+def _spending_lines(summary: dict[str, Any]) -> list[str]:
+    lines = []
+    if failed := summary.get("failed"):
+        lines.append(f"failed: {failed} of {summary['rollouts'] + summary.get('test_rollouts', 0)} rollouts")
+    if tokens := summary.get("tokens"):
+        models = ", ".join(
+            f"{model} {used['input_tokens']:,} in, {used['output_tokens']:,} out ({used['calls']} calls)"
+            for model, used in tokens.items()
+        )
+        lines.append(f"tokens: {models}")
+        lines.append(f"spent: {_cost(summary)}")
+    return lines
+
+
+def _cost(summary: dict[str, Any]) -> str:
+    """The cost, or why it is unknown."""
+    if summary.get("cost") is not None:
+        return money(summary["cost"])
+    unmeasured = sum(used["unmeasured_calls"] for used in summary["tokens"].values())
+    if unmeasured:
+        return f"unknown, as {unmeasured} calls do not say what they used (a stream does with include_usage)"
+    return "unknown; Trainer(prices={model: (in, out)}) takes what a million tokens of each model cost"
+
+
+def money(cost: float) -> str:
+    """A cost in the currency of the prices, in as many digits as say something."""
+    return f"{cost:.{4 if cost < 1 else 2}f}"
 
 
 def _diff_lines(initial: str | None, best: str | None) -> list[str]:

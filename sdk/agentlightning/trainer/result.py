@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentlightning.types import NamedResources
+
+if TYPE_CHECKING:
+    from agentlightning.adapter import Usage
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class TrainResult:
         statuses: How many rollouts of the run ended as `succeeded`, `failed` and `cancelled`; the one that was shown
             beforehand is not counted.
         retried: How many of them took more than one attempt.
+        tokens: What the calls of models came to, by model: those of the agents, and those of the algorithm as far as it
+            tells. None: that could not be read.
+        cost: What they cost at the trainer's `prices`. None: unknown.
 
     Example:
         >>> result = TrainResult(
@@ -55,6 +61,8 @@ class TrainResult:
     summary: dict[str, Any]
     statuses: Mapping[str, int] = field(default_factory=dict)
     retried: int = 0
+    tokens: "Mapping[str, Usage] | None" = None
+    cost: float | None = None
 
     def __str__(self) -> str:
         test = f" + {self.test_rollouts} on the test split" if self.test_rollouts else ""

@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import dataclasses
 import inspect
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from agentlightning.adapter import TraceAdapter
+from agentlightning import logs
+from agentlightning.adapter import TraceAdapter, Usage
+from agentlightning.adapter.usage import distinct_calls, summed
 from agentlightning.algorithm import Algorithm
 from agentlightning.algorithm.evaluation import Evaluation, evaluate, mean_reward
 from agentlightning.errors import AgentCheckError, AgentError, AlgorithmError, StoreError
@@ -23,7 +26,10 @@ from agentlightning.store.embedded import EmbeddedStore
 from agentlightning.trainer import report
 from agentlightning.trainer.execution import ExecutionStrategy, Strategy, runners_for
 from agentlightning.trainer.interruption import Interruption, run_anywhere
+from agentlightning.trainer.progress import Progress
 from agentlightning.trainer.result import TrainResult
+from agentlightning.trainer.spending import Prices, cost_of, usage_of_summary
+from agentlightning.trainer.tally import CHECK_LABELS
 from agentlightning.trainer.work import Runners, Work
 from agentlightning.types import (
     AttemptedRollout,
@@ -37,14 +43,14 @@ from agentlightning.types import (
     tasks_of,
 )
 
+_log = logging.getLogger(__name__)
+
 _LAST_WORD_SECONDS: Final = 1.0
 """How long a run that ends tries to tell the store what becomes of it."""
 _UNDONE: Final[tuple[RolloutStatus, ...]] = ("queuing", "preparing", "running", "requeuing")
 
 _ENDS: Final[Sequence[RolloutStatus]] = ("succeeded", "failed", "cancelled")
 _PORTION: Final = 1000
-_SHOWN: Final = {"phase": "check"}
-"""The labels of the rollout that is shown before any other is spent."""
 
 
 @dataclasses.dataclass
@@ -68,21 +74,25 @@ class Session:
     folder: Path
     port: int | None
     hooks: Sequence[Hook]
+    prices: Prices
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
-        self._progress = report.Progress()
+        self._progress = Progress(self.prices)
         self._of_run: LightningStoreClient | None = None
 
     def run(self) -> TrainResult:
-        """Start what is needed, train, and take everything down again."""
+        """Start what is needed, train, take everything down again, and tell what came of it."""
         if self.algorithm.needs_tasks and not (_length(self.train) or _length(self.val)):
             raise AlgorithmError("there is nothing to train on: give fit() a train_dataset or a val_dataset")
         queue = self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
         with (
+            logs.shown(),
             Interruption() as interruption,
             _store(self.store, self.folder, self.port, interruption) as (address, embedded),
+            self._progress.shown(is_live=self.strategy != "threads"),
         ):
+            _log.info("Initializing Trainer...")
             client = LightningStoreClient(address, queue=queue)
             work = Work(self.agent, client, self.max_rollouts, self.max_concurrency, self.hooks, self.make_runner)
             runners = runners_for(work, self.n_runners, self.strategy)
@@ -90,17 +100,19 @@ class Session:
                 runners.start()
                 if embedded is not None:
                     embedded.keep_running()
-                return interruption.run(lambda: self._supervised(client, runners))
+                result, lines = interruption.run(lambda: self._supervised(client, runners))
             finally:
                 runners.stop()
                 run_anywhere(self._cancel_rest)
-                self._progress.end()
+        print(*lines, sep="\n")
+        return result
 
-    async def _supervised(self, client: LightningStoreClient, runners: Runners) -> TrainResult:
+    async def _supervised(self, client: LightningStoreClient, runners: Runners) -> tuple[TrainResult, list[str]]:
         """Train until done, or until the runners cannot go on."""
         name = getattr(self.algorithm, "__name__", type(self.algorithm).__name__)
         run = await client.create_run(name, queue=client.queue)
         self._of_run = store = client.bind(run_id=run.run_id)
+        self._following = asyncio.create_task(self._progress.follow(store))
         training = asyncio.create_task(self._train_and_test(store, run))
         watching = asyncio.create_task(runners.watch(store))
         try:
@@ -118,9 +130,10 @@ class Session:
                 await client.update_run(run.run_id, status="failed", failure=failure_of(error))
             raise
         finally:
-            for task in (training, watching):
+            tasks = training, watching, self._following
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(training, watching, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await client.close()
 
     async def _cancel_rest(self) -> None:
@@ -130,7 +143,7 @@ class Session:
                 if self._of_run and (rest := await self._of_run.query_rollouts(status_in=_UNDONE)):
                     await self._of_run.cancel_rollouts([rollout.rollout_id for rollout in rest])
 
-    async def _train_and_test(self, store: LightningStoreClient, run: Run) -> TrainResult:
+    async def _train_and_test(self, store: LightningStoreClient, run: Run) -> tuple[TrainResult, list[str]]:
         print(f"store at {store.server_address} (look inside: grpcurl -plaintext {store.server_address} list)")
         initial = await store.add_resources(self.initial_resources) if self.initial_resources else None
         calls = await self._check(store, initial)
@@ -140,14 +153,13 @@ class Session:
             print(line)
         self._give(store, run)
         await self._run_algorithm()
-        self._progress.end()
         return await self._conclude(store, run, initial)
 
     async def _check(self, store: LightningStoreClient, resources: ResourcesUpdate | None) -> int:
         """Run one rollout and show its trace, so that a broken agent costs one call; say how many models it called."""
         if not (tasks := tasks_of(self.train, 1) or tasks_of(self.val, 1)):
             return 0  # The algorithm has tasks of its own.
-        [evaluation] = await evaluate(store, resources, tasks, mode="train", labels=_SHOWN)
+        [evaluation] = await evaluate(store, resources, tasks, mode="train", labels=CHECK_LABELS)
         spans = await store.query_spans(evaluation.rollout.rollout_id, "latest")
         for line in report.trace_lines(evaluation, spans):
             print(f"check: {line}")
@@ -159,7 +171,7 @@ class Session:
             raise AgentCheckError(
                 "the first rollout has no reward: return a number from the agent, or call agl.emit_reward() in it"
             )
-        return len(report.model_calls(spans))
+        return len(distinct_calls(spans))
 
     def _give(self, store: LightningStoreClient, run: Run) -> None:
         self.algorithm.set_store(store)
@@ -177,7 +189,9 @@ class Session:
         if inspect.isawaitable(outcome):
             await outcome
 
-    async def _conclude(self, store: LightningStoreClient, run: Run, initial: ResourcesUpdate | None) -> TrainResult:
+    async def _conclude(
+        self, store: LightningStoreClient, run: Run, initial: ResourcesUpdate | None
+    ) -> tuple[TrainResult, list[str]]:
         spent = await _spent(store)
         found = self.algorithm.get_best_resources()
         best = initial if found is None or initial is None else await self._written(store, run.run_id, found, initial)
@@ -186,7 +200,7 @@ class Session:
         first = None if tuned is None else _prompt(initial)
         path = None if tuned is None else tuned[1].save(self.folder / run.run_id / tuned[0])
         summary = self.algorithm.summary()
-        summary |= {
+        summary |= await self._spendings(store, summary) | {
             "validation": _validation(summary),
             "test": scores,
             "rollouts": summary.get("rollouts", spent),
@@ -200,9 +214,17 @@ class Session:
         }
         changes: dict[str, Any] = {} if best is None else {"best_resources": best}
         run = await store.update_run(run.run_id, status="succeeded", summary=summary, **changes)
-        for line in report.result_lines(run):
-            print(line)
-        return _result(run, found, path)
+        return _result(run, found, path), report.result_lines(run)
+
+    async def _spendings(self, store: LightningStoreClient, summary: dict[str, Any]) -> dict[str, Any]:
+        """What the agents' and the algorithm's calls of models came to."""
+        of_agents = await self._progress.spent(store, self._following)
+        usage = None if of_agents is None else summed([of_agents, usage_of_summary(summary)])
+        return {
+            "failed": self._progress.failed,
+            "tokens": None if usage is None else {model: dataclasses.asdict(used) for model, used in usage.items()},
+            "cost": None if usage is None else cost_of(usage, self.prices),
+        }
 
     async def _written(
         self, store: LightningStoreClient, run_id: str, found: NamedResources, initial: ResourcesUpdate
@@ -230,14 +252,13 @@ class Session:
 
         baseline = await evaluate(store, initial, tasks, mode="test", on_done=on_done)
         after: list[Evaluation] = await evaluate(store, best, tasks, mode="test", on_done=on_done)
-        self._progress.end()
         return {"baseline": mean_reward(baseline), "best": mean_reward(after)}
 
 
 async def _spent(store: LightningStoreClient) -> int:
     """How many rollouts the run has made, the one that was shown beforehand not counted."""
     made = await store.query_rollouts(limit=1)
-    shown = await store.query_rollouts(labels=_SHOWN, limit=1)
+    shown = await store.query_rollouts(labels=CHECK_LABELS, limit=1)
     return made.total - shown.total
 
 
@@ -246,7 +267,7 @@ async def _statuses(store: LightningStoreClient) -> dict[str, int]:
     counts: dict[str, int] = {}
     for status in _ENDS:
         ended = await store.query_rollouts(status_in=[status], limit=1)
-        shown = await store.query_rollouts(status_in=[status], labels=_SHOWN, limit=1)
+        shown = await store.query_rollouts(status_in=[status], labels=CHECK_LABELS, limit=1)
         counts[status] = ended.total - shown.total
     return counts
 
@@ -262,7 +283,7 @@ async def _retried(store: LightningStoreClient) -> int:
 
 def _was_retried(rollout: Rollout) -> bool:
     is_later = isinstance(rollout, AttemptedRollout) and rollout.attempt.sequence_id > 1
-    return is_later and not _SHOWN.items() <= rollout.labels.items()
+    return is_later and not CHECK_LABELS.items() <= rollout.labels.items()
 
 
 @contextlib.contextmanager
@@ -322,6 +343,8 @@ def _result(run: Run, found: NamedResources | None, path: Path | None) -> TrainR
         test_rollouts=summary["test_rollouts"],
         seconds=summary["seconds"],
         summary=summary,
+        tokens=None if summary["tokens"] is None else {m: Usage(**used) for m, used in summary["tokens"].items()},
+        cost=summary["cost"],
         statuses=summary["statuses"],
         retried=summary["retried"],
     )

@@ -134,6 +134,7 @@ class Supervisor:
                 self._fork(runner)
 
     def _fork(self, runner: _Runner) -> None:
+        _log.info("Starting worker process %d...", runner.number)
         runner.life += 1
         runner.due, runner.began = None, time.monotonic()
         runner.words.seek(0)

@@ -18,6 +18,7 @@ from agentlightning.trainer.arguments import (
     folder_of,
     hooks_of,
     port_of,
+    prices_of,
     queue_of,
     refuse_proxy,
     resources_of,
@@ -60,13 +61,15 @@ class Trainer:
             None: that of `folder`.
         queue: The queue of this trainer's rollouts. None: one of its own, so that nobody else takes its work.
         strategy: `"processes"` (the default, where they are possible; `"cs"` in existing code); `"threads"` (`"shm"`),
-            for debugging; `"remote"`, where the runners are started elsewhere by `agl runner`, on this `queue`; or an
-            `ExecutionStrategy`. A dict may say `n_runners` and `server_port` too.
+            for debugging, without live lines; `"remote"`, where the runners are started elsewhere by `agl runner`, on
+            this `queue`; or an `ExecutionStrategy`. A dict may say `n_runners` and `server_port` too.
         max_rollouts: How many rollouts each runner takes. None: any number.
         max_concurrency: How many rollouts each runner does at once. None: 4 of an agent that is async, 1 of any other.
         folder: Where results and the embedded store are kept. None: `.agentlightning`.
         hooks: What is done around each rollout: one hook, or several in this order. Each runner process has a copy of
             its own, so what a hook counts is to be seen here only with `strategy="threads"`.
+        prices: What a million tokens cost, those sent and those that come back, by model, in any currency:
+            `{"gpt-4.1-mini": (0.4, 1.6)}`. The cost of a run is unknown when a model it called has none.
         tracer: What records the agent's work, in every runner. None: a `Tracer`.
         instrumentors: The instrumentors that it enables; see `Tracer`.
         runner: What runs the agent. A class or function is called in each runner process, and for `tracer` and
@@ -109,6 +112,7 @@ class Trainer:
         max_concurrency: int | None = None,
         folder: str | Path | None = None,
         hooks: Any = None,
+        prices: Mapping[str, tuple[float, float]] | None = None,
         tracer: Any = None,
         instrumentors: Iterable[str] | None = None,
         runner: Any = None,
@@ -137,6 +141,7 @@ class Trainer:
         self.queue = queue_of(queue)
         self.folder = folder_of(folder)
         self.hooks = hooks_of(hooks)
+        self.prices = prices_of(prices)
         most = either("max_rollouts", max_rollouts, "max_tasks", max_tasks)
         self._set_runner(
             runner, tracer_of(tracer, instrumentors), None if most is None else whole_number("max_rollouts", most, 1)
@@ -170,6 +175,9 @@ class Trainer:
         One rollout is run and shown before any other is spent. Ctrl-C ends everything within a few seconds, whatever
         runs, and is raised again; SIGTERM likewise ends in a SystemExit. No process, port or lock is left behind. What
         the run has then left undone is cancelled.
+
+        Log lines go where the program sends them, and to stderr if it says nothing; `agl.setup_logging("WARNING")`
+        silences them.
 
         Args:
             agent: A `LitAgent` or a function.
@@ -219,6 +227,7 @@ class Trainer:
             folder=self.folder,
             port=self.port,
             hooks=self.hooks,
+            prices=self.prices,
         ).run()
 
     def dev(

@@ -64,6 +64,9 @@ async def test_the_tutorial_costs_229_rollouts_and_16_calls_as_estimated(
     assert (len(await store.query_rollouts()), len(calls)) == (229, 16)
     assert (algorithm.summary()["rollouts"], algorithm.summary()["optimizer_calls"]) == (229, 16)
     assert [done for _, done, _ in progress] == list(range(1, 230))
+    told = algorithm.summary()["optimizer_tokens"]
+    assert {model: counts["calls"] for model, counts in told.items()} == {"gpt-5-mini": 8, "gpt-4.1-mini": 8}
+    assert all(counts["input_tokens"] > 0 and counts["output_tokens"] > 0 for counts in told.values())
     assert {total for _, _, total in progress} == {229}
 
 

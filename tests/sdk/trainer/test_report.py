@@ -1,12 +1,11 @@
 """What a person reads of a run."""
 
-import io
 from typing import Any
 
 import agentlightning as agl
 from agentlightning.algorithm import Estimate
 from agentlightning.algorithm.evaluation import Evaluation
-from agentlightning.trainer.report import Progress, cost_lines, result_lines, trace_lines
+from agentlightning.trainer.report import cost_lines, result_lines, trace_lines
 
 
 def run(**summary: Any) -> agl.Run:
@@ -16,7 +15,8 @@ def run(**summary: Any) -> agl.Run:
 def llm_call(question: str, **answer: Any) -> agl.Span:
     attributes = {
         "gen_ai.request.model": "m",
-        "gen_ai.usage.total_tokens": 7,
+        "gen_ai.usage.prompt_tokens": 5,
+        "gen_ai.usage.completion_tokens": 2,
         "gen_ai.prompt.0.content": "be brief",
         "gen_ai.prompt.1.content": question,
     }
@@ -63,10 +63,20 @@ def test_a_run_that_found_nothing_better_says_so() -> None:
     assert any("no edit did better" in line for line in result_lines(run(initial_prompt="a", best_prompt="a")))
 
 
-def test_progress_off_a_terminal_is_a_line_now_and_then() -> None:
-    out = io.StringIO()
-    progress = Progress(out)
-    for done in range(1, 101):
-        progress("round 1/2 val", done, 100)
-    assert len(out.getvalue().splitlines()) <= 12
-    assert out.getvalue().splitlines()[-1] == " 100/100 rollouts  round 1/2 val"
+def test_what_was_spent_is_told_by_model() -> None:
+    tokens = {"m": {"calls": 35, "input_tokens": 12345, "output_tokens": 678, "unmeasured_calls": 0}}
+    lines = result_lines(run(tokens=tokens, cost=0.0061, failed=3, rollouts=40))
+    assert "tokens: m 12,345 in, 678 out (35 calls)" in lines
+    assert "spent: 0.0061" in lines
+    assert "failed: 3 of 40 rollouts" in lines
+
+
+def test_an_unknown_cost_says_what_is_missing() -> None:
+    tokens = {"m": {"calls": 2, "input_tokens": 1, "output_tokens": 1, "unmeasured_calls": 0}}
+    assert any("Trainer(prices=" in line for line in result_lines(run(tokens=tokens, cost=None)))
+    tokens["m"]["unmeasured_calls"] = 1
+    assert any("1 calls do not say" in line for line in result_lines(run(tokens=tokens, cost=None)))
+
+
+def test_a_run_without_calls_of_models_says_nothing_of_cost() -> None:
+    assert not any("spent" in line for line in result_lines(run(tokens={}, cost=0.0)))
