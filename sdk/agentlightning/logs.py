@@ -40,7 +40,7 @@ def setup_logging(
 
     Example:
         >>> import agentlightning as agl
-        >>> agl.setup_logging("WARNING", submodule_levels={"agentlightning.runner": "INFO"})
+        >>> agl.setup_logging("WARNING", submodule_levels={"agentlightning.tracer": "DEBUG"})
     """
     handlers: list[logging.Handler] = [_Console()] if console else []
     if files is not None:
