@@ -54,6 +54,8 @@ from agentlightning.logs import setup_logging as setup_logging
 from agentlightning.runner import Hook as Hook
 from agentlightning.runner import LitAgentRunner as LitAgentRunner
 from agentlightning.runner import cancelled as cancelled
+from agentlightning.server import AgentLightningServer as AgentLightningServer
+from agentlightning.server import LitRollout as LitRollout
 from agentlightning.store import LightningStore as LightningStore
 from agentlightning.store import LightningStoreCapabilities as LightningStoreCapabilities
 from agentlightning.store import LightningStoreClient as LightningStoreClient
@@ -66,6 +68,8 @@ from agentlightning.trainer import TrainResult as TrainResult
 from agentlightning.trainer.execution import ExecutionStrategy as ExecutionStrategy
 from agentlightning.types import LLM as LLM
 from agentlightning.types import UNSET as UNSET
+from agentlightning.types import AgentLightningTask as AgentLightningTask
+from agentlightning.types import AgentResource as AgentResource
 from agentlightning.types import Attempt as Attempt
 from agentlightning.types import AttemptedRollout as AttemptedRollout
 from agentlightning.types import AttemptStatus as AttemptStatus

@@ -18,7 +18,7 @@ from agentlightning.store.embedded import EmbeddedStore
 
 DOCUMENT = Path(__file__).parents[2] / "docs/cli.md"
 LINES = re.findall(r"^\| `agl (.*?)` \|", DOCUMENT.read_text(), re.MULTILINE)
-ENDLESS = ("store", "runner", "rollouts tail")
+ENDLESS = ("store", "server", "runner", "rollouts tail")
 FOUND_NOTHING = ("rollouts cancel", "trace", "explain")
 """What ends with 1 where nothing waits and no span was recorded."""
 BOUND = 30.0
@@ -83,9 +83,10 @@ async def test_a_line_of_the_document_does_what_it_says(
 
 
 def test_a_line_that_never_ends_begins(folder: Path, ids: dict[str, str], tmp_path: Path) -> None:
-    serving, running, following = (line for line in LINES if line.startswith(ENDLESS))
+    serving, connecting, running, following = (line for line in LINES if line.startswith(ENDLESS))
     (folder / "agent.py").write_text("def select(task): return 1.0\n")
     assert first_line(f"{serving} --port 0", tmp_path).startswith("Store listening on ")
+    assert "Serving .agentlightning/store.db at http://" in first_line(f"{connecting} --port 0", tmp_path)
     assert first_line(running, folder).endswith("Setting up tracer...\n")
     assert first_line(on_ids_of_its_own(following, ids, tmp_path), folder).startswith("following")
 

@@ -23,6 +23,7 @@ from agentlightning.cli import (
     rollouts,
     runner,
     runs,
+    server,
     settings,
     top,
     trace,
@@ -35,7 +36,7 @@ from agentlightning.store.embedded import DEFAULT_FOLDER
 _NOT_UNDERSTOOD = 2
 _INTERRUPTED = 130
 _CUT_OFF = 141
-_COMMANDS = (runner, runs, rollouts, trace, explain, resources, workers, top, doctor, backup)
+_COMMANDS = (server, runner, runs, rollouts, trace, explain, resources, workers, top, doctor, backup)
 """The modules of the commands, in the order of the help."""
 _SETTINGS = """\
 Every option but those that say which objects may also be set: as AGL_<NAME> in the environment (AGL_STORE=host:4747,

@@ -46,6 +46,8 @@ CALL_SECONDS = 30.0
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.1, 2.0, 1.6
+_LONGEST_CONNECT = 5.0
+"""Seconds in which an attempt to connect has failed if it fails: a call that breaks later had a connection."""
 _DETAILS_KEY = "grpc-status-details-bin"
 _SCHEMES = {"": False, "http": False, "grpc": False, "https": True, "grpcs": True}
 _ERRORS: dict[grpc.StatusCode, type[StoreError]] = {
@@ -57,9 +59,14 @@ _ERRORS: dict[grpc.StatusCode, type[StoreError]] = {
     grpc.StatusCode.ABORTED: ConflictError,
     grpc.StatusCode.UNAVAILABLE: StoreUnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: StoreUnavailableError,
+    grpc.StatusCode.CANCELLED: StoreUnavailableError,
     grpc.StatusCode.UNIMPLEMENTED: UnsupportedError,
 }
-_RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_RETRIED = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,  # by a server that stops just now; what we cancel ourselves raises another error
+)
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),  # an answer holds what was asked and a little more
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -299,7 +306,7 @@ class Backoff:
     def reset(self) -> None:
         """The store has answered."""
         self._pause = _FIRST_PAUSE
-        self._begun = asyncio.get_running_loop().time()
+        self._begun = self._tried = asyncio.get_running_loop().time()
 
     async def pause_or_raise(self, error: grpc.aio.AioRpcError, target: str) -> None:
         """Pause after a failed call if it is worth another try.
@@ -308,14 +315,15 @@ class Backoff:
             StoreError: It is not.
         """
         now = asyncio.get_running_loop().time()
-        if self._pause == _FIRST_PAUSE and error.code() is grpc.StatusCode.UNAVAILABLE:
-            self._begun = now  # a long call had it in reach until now
+        if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED and now - self._tried > _LONGEST_CONNECT:
+            self.reset()  # a stream on which nothing happened for long, or a long poll: it was in reach until now
         elapsed = now - self._begun
         if error.code() not in _RETRIED or elapsed + self._pause > self._retry_seconds:
             raise as_exception(error, target) from None
         _unanswered(target, error, self._retry_seconds)
         await asyncio.sleep(self._pause * random.uniform(0.8, 1.2))
         self._pause = min(self._pause * _PAUSE_GROWTH, _LAST_PAUSE)
+        self._tried = asyncio.get_running_loop().time()
 
 
 def _unanswered(target: str, error: grpc.aio.AioRpcError, retry_seconds: float) -> None:

@@ -33,16 +33,31 @@ class EmbeddedStore:
     Args:
         folder: Where the database is, or is to be.
         name: The name of its file. Those of one folder have a server each.
-        port: Where the server is to listen. None: at any free port, or where the last one was killed.
+        host: The address that a server started here listens at.
+        port: Where it listens. None: at any free port, or where the last one was killed.
+        join: Whether a server that is there is joined. Else that is an error.
+        debug: Whether a server started here says all that it does, on standard error. Else warnings go to `store.log`.
 
     Attributes:
         address: Where the store answers, once started.
     """
 
-    def __init__(self, folder: Path = DEFAULT_FOLDER, *, name: str = DATABASE_NAME, port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path = DEFAULT_FOLDER,
+        *,
+        name: str = DATABASE_NAME,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        join: bool = True,
+        debug: bool = False,
+    ) -> None:
         self.folder = folder
         self.database = folder / name
+        self.host = host
         self.port = port
+        self._join = join
+        self._debug = debug
         self.address = ""
         self._clients: IO[bytes] | None = None
         self._process: subprocess.Popen[str] | None = None
@@ -57,8 +72,8 @@ class EmbeddedStore:
         """Join the folder's server or start one, and say where it answers.
 
         Raises:
-            StoreUnavailableError: The server does not start, the message holds what it said; or it is there already,
-                at another port than the one that was asked for.
+            StoreUnavailableError: The server does not start, the message holds what it said, for example who holds the
+                port; or it is there already, at another port than the one that was asked for.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self._file("start.lock")):
@@ -106,8 +121,8 @@ class EmbeddedStore:
         return self.folder / (name if self.database.name == DATABASE_NAME else f"{self.database.name}.{name}")
 
     def _there(self) -> str | None:
-        """Where the database is being served."""
-        address = address_of(self.database)
+        """Where the database is being served by a server that may be joined."""
+        address = address_of(self.database) if self._join else None
         if address and self.port not in (None, _port(address)):
             raise StoreUnavailableError(
                 f"port is {self.port}, but {self.database} is being served at {address} already: leave port out to "
@@ -125,20 +140,27 @@ class EmbeddedStore:
         return self._spawn(port=0)
 
     def _spawn(self, port: int) -> str:
-        command = [sys.executable, "-m", "agentlightning_server", "--db", str(self.database), "--port", str(port)]
-        command += ["--log-level", "WARNING", "--clients-lock", str(self._file("clients.lock"))]
+        command = [sys.executable, "-m", "agentlightning_server", "--db", str(self.database)]
+        command += ["--host", self.host, "--port", str(port), "--clients-lock", str(self._file("clients.lock"))]
+        command += ["--log-level", "DEBUG" if self._debug else "WARNING"]
         with self._file("store.log").open("ab") as log:
             # A session of its own: Ctrl-C is for the client, which stops the server when it is done with it.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True, text=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=None if self._debug else log,
+                start_new_session=True,
+                text=True,
             )
         assert self._process.stdout is not None
         with self._process.stdout as greeting:
-            greeting.readline()
+            has_started = bool(greeting.readline())
         address = address_of(self.database)
-        if address is None:
+        if address is None or not has_started:
             self._process.wait()
-            raise StoreUnavailableError(f"the embedded store did not start: {_last_line(self._file('store.log'))}")
+            why = "what it said stands above" if self._debug else _last_line(self._file("store.log"))
+            raise StoreUnavailableError(f"the embedded store did not start: {why}")
         return address
 
     def _restart_for_ever(self) -> None:

@@ -103,7 +103,9 @@ def store_of(value: Any) -> "LightningStoreClient | str | Path | None":
         if _is_path(value):
             return Path(value)
         if not _is_import_path(value):
-            return _address(value)
+            if not is_address(value):
+                raise STORE.refused(value, "which is no address")
+            return value
     return build(STORE, value)  # type: ignore[no-any-return]
 
 
@@ -204,15 +206,16 @@ def refuse_proxy(llm_proxy: object) -> None:
         )
 
 
-def _address(value: str) -> str:
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a store."""
     from agentlightning.errors import InvalidRequestError
     from agentlightning.store.connection import parse_address
 
     try:
-        parse_address(value)
+        parse_address(text)
     except InvalidRequestError:
-        raise STORE.refused(value, "which is no address") from None
-    return value
+        return False
+    return True
 
 
 def _is_path(value: str) -> bool:

@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +22,12 @@ from agentlightning.runner import Hook, LitAgentRunner
 from agentlightning.runner.execution import in_thread
 from agentlightning.runner.failure import failure_of
 from agentlightning.store import LightningStoreClient
-from agentlightning.store.embedded import EmbeddedStore
 from agentlightning.trainer import report
 from agentlightning.trainer.execution import ExecutionStrategy, Strategy, runners_for
 from agentlightning.trainer.interruption import Interruption, run_anywhere
 from agentlightning.trainer.progress import Progress
 from agentlightning.trainer.result import TrainResult
+from agentlightning.trainer.serving import serving
 from agentlightning.trainer.spending import Prices, cost_of, usage_of_summary
 from agentlightning.trainer.tally import CHECK_LABELS
 from agentlightning.trainer.work import Runners, Work
@@ -89,7 +89,7 @@ class Session:
         with (
             logs.shown(),
             Interruption() as interruption,
-            _store(self.store, self.folder, self.port, interruption) as (address, embedded),
+            serving(self.store, self.folder, self.port, interruption) as (address, embedded),
             self._progress.shown(is_live=self.strategy != "threads"),
         ):
             _log.info("Initializing Trainer...")
@@ -284,30 +284,6 @@ async def _retried(store: LightningStoreClient) -> int:
 def _was_retried(rollout: Rollout) -> bool:
     is_later = isinstance(rollout, AttemptedRollout) and rollout.attempt.sequence_id > 1
     return is_later and not CHECK_LABELS.items() <= rollout.labels.items()
-
-
-@contextlib.contextmanager
-def _store(
-    store: LightningStoreClient | str | Path | None, folder: Path, port: int | None, interruption: Interruption
-) -> Iterator[tuple[str, EmbeddedStore | None]]:
-    """The address of the store to use, and the embedded store if it is one."""
-    match store:
-        case LightningStoreClient() as client:
-            yield client.server_address, None
-        case str() as address:
-            yield address, None
-        case place:
-            path = place or folder
-            is_file = path.suffix == ".db" or path.is_file()
-            embedded = (
-                EmbeddedStore(path.parent, name=path.name, port=port) if is_file else EmbeddedStore(path, port=port)
-            )
-            try:
-                with interruption.raising():
-                    embedded.start()
-                yield embedded.address, embedded
-            finally:
-                embedded.stop()
 
 
 def _length(dataset: Dataset[Any] | None) -> int:

@@ -5,10 +5,10 @@ What only `fit` needs is imported when a Trainer is made, so that the name costs
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from agentlightning.errors import TrainerError
 from agentlightning.trainer.arguments import (
@@ -17,6 +17,7 @@ from agentlightning.trainer.arguments import (
     either,
     folder_of,
     hooks_of,
+    is_address,
     port_of,
     prices_of,
     queue_of,
@@ -29,12 +30,13 @@ from agentlightning.trainer.arguments import (
 from agentlightning.trainer.components import ADAPTER, RUNNER, build
 from agentlightning.trainer.result import TrainResult
 from agentlightning.trainer.strategy import placement_of
-from agentlightning.types import Dataset, tasks_of
+from agentlightning.types import UNSET, Dataset, Unset, tasks_of
 
 if TYPE_CHECKING:
     from agentlightning.adapter import TraceAdapter
     from agentlightning.litagent import LitAgent
     from agentlightning.runner import LitAgentRunner
+    from agentlightning.server import LitRollout
     from agentlightning.tracer import Tracer
 
 _log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Trainer:
         runner: What runs the agent. A class or function is called in each runner process, and for `tracer` and
             `max_rollouts` if it has such parameters; each process has a copy of an object. None: `LitAgentRunner`.
         port: Where the embedded store listens. None: at any free port.
+        backend: The address of an `AgentLightningServer`, or of any store, to work for; see `fit`.
         n_workers: An older name of `n_runners`.
         max_tasks: An older name of `max_rollouts`.
         triplet_exporter: An older name of `adapter`.
@@ -117,6 +120,7 @@ class Trainer:
         instrumentors: Iterable[str] | None = None,
         runner: Any = None,
         port: int | None = None,
+        backend: str | None = None,
         n_workers: int | None = None,
         max_tasks: int | None = None,
         triplet_exporter: Any = None,
@@ -134,9 +138,11 @@ class Trainer:
         self.max_concurrency = None if max_concurrency is None else whole_number("max_concurrency", max_concurrency, 1)
         self.initial_resources = resources_of(initial_resources)
         self.algorithm = algorithm_of(algorithm)
+        self._has_algorithm = algorithm is not None
         adapter = either("adapter", adapter, "triplet_exporter", triplet_exporter)
         self.adapter: TraceAdapter[Any] = build(ADAPTER, "TraceToMessages" if adapter is None else adapter)
-        self.store = store_of(store)
+        self.backend = backend
+        self.store = store_of(either("store", store, "backend", backend))
         self.port = port_of(either("port", port, "strategy['server_port']", placement.port), self.store)
         self.queue = queue_of(queue)
         self.folder = folder_of(folder)
@@ -162,29 +168,63 @@ class Trainer:
         """An older name of `adapter`."""
         return self.adapter
 
+    @overload
+    def fit(self, agent: Any, train_dataset: str, algorithm: Any = None) -> TrainResult | None: ...
+    @overload
     def fit(
         self,
         agent: Any,
         train_dataset: Dataset[Any] | None = None,
+        algorithm: Any = None,
         *,
         val_dataset: Dataset[Any] | None = None,
         test_dataset: Dataset[Any] | None = None,
-    ) -> TrainResult:
-        """Train an agent.
+    ) -> TrainResult: ...
+    @overload
+    def fit(
+        self,
+        agent: Any,
+        train_dataset: Dataset[Any] | None = None,
+        algorithm: Any = None,
+        *,
+        val_dataset: Dataset[Any] | None = None,
+        test_dataset: Dataset[Any] | None = None,
+        backend: str,
+    ) -> TrainResult | None: ...
+    def fit(
+        self,
+        agent: Any,
+        train_dataset: Dataset[Any] | str | None = None,
+        algorithm: Any = None,
+        *,
+        val_dataset: Dataset[Any] | None = None,
+        test_dataset: Dataset[Any] | None = None,
+        backend: str | None = None,
+    ) -> TrainResult | None:
+        """Train an agent, or do the rollouts that a server elsewhere queues.
 
-        One rollout is run and shown before any other is spent. Ctrl-C ends everything within a few seconds, whatever
-        runs, and is raised again; SIGTERM likewise ends in a SystemExit. No process, port or lock is left behind. What
-        the run has then left undone is cancelled.
+        To train: one rollout is run and shown before any other is spent. Ctrl-C ends everything within a few seconds,
+        whatever runs, and is raised again; SIGTERM likewise ends in a SystemExit. No process, port or lock is left
+        behind. What the run has then left undone is cancelled.
 
         Log lines go where the program sends them, and to stderr if it says nothing; `agl.setup_logging("WARNING")`
         silences them.
 
+        With a `backend` and neither an algorithm nor a dataset, the runners connect to it and do what is queued there
+        until Ctrl-C, or until it has not answered for a minute; it may start later than they do. With either of these,
+        the backend is the store to train with.
+
         Args:
             agent: A `LitAgent` or a function.
-            train_dataset: The tasks to learn from.
+            train_dataset: The tasks to learn from; or the backend, as existing code has it.
+            algorithm: The algorithm, if it is another than the trainer's.
             val_dataset: The tasks to choose by.
             test_dataset: Tasks that nothing is learnt from or chosen by: the initial and the best resources are scored
                 on them at the end.
+            backend: The backend, if it is another than the trainer's.
+
+        Returns:
+            What training came to; None after the work for a backend.
 
         Raises:
             TrainerError: A dataset cannot be one.
@@ -204,9 +244,17 @@ class Trainer:
         from agentlightning.litagent import as_agent
         from agentlightning.trainer.session import Session
 
+        if isinstance(train_dataset, str) and ":" in train_dataset and is_address(train_dataset):
+            backend, train_dataset = train_dataset, None
         check_dataset("train_dataset", train_dataset)
         check_dataset("val_dataset", val_dataset)
         check_dataset("test_dataset", test_dataset)
+        if algorithm is not None or backend is not None or self.backend is not None:
+            trainer = self._for(backend or self.backend, algorithm)
+            if trainer._has_algorithm or train_dataset is not None or val_dataset is not None:
+                return trainer.fit(agent, train_dataset, val_dataset=val_dataset, test_dataset=test_dataset)
+            trainer._work(agent)
+            return None
         agent = as_agent(agent)
         agent.set_trainer(self)
         return Session(
@@ -230,16 +278,76 @@ class Trainer:
             prices=self.prices,
         ).run()
 
+    @overload
     def dev(
         self, agent: Any, train_dataset: Dataset[Any] | None = None, *, val_dataset: Dataset[Any] | None = None
-    ) -> TrainResult:
-        """Try an agent on a few tasks, in threads of this process so that a debugger can look inside; learn nothing."""
+    ) -> TrainResult: ...
+    @overload
+    def dev(
+        self, agent: Any, *, task: Any, resources: Mapping[str, Any] | None = None
+    ) -> Coroutine[Any, Any, "LitRollout"]: ...
+    def dev(
+        self,
+        agent: Any,
+        train_dataset: Dataset[Any] | None = None,
+        *,
+        val_dataset: Dataset[Any] | None = None,
+        task: Any | Unset = UNSET,
+        resources: Mapping[str, Any] | None = None,
+    ) -> "TrainResult | Coroutine[Any, Any, LitRollout]":
+        """Try an agent in this process, so that a debugger can look inside; learn nothing.
+
+        Args:
+            agent: A `LitAgent` or a function.
+            train_dataset: Tasks, of which a few are done, in threads.
+            val_dataset: More of them.
+            task: One task instead, as one of mode `train`. What the agent raises is raised.
+            resources: What the agent is given beside that task. None: the latest in the store.
+
+        Returns:
+            What the tasks came to; for one task something to `await`, which returns its rollout.
+
+        Example:
+            >>> import asyncio
+            >>> import agentlightning as agl
+            >>> rollout = asyncio.run(agl.Trainer(folder=tmp_path).dev(lambda task: float(len(task)), task="four"))
+            >>> rollout.final_reward
+            4.0
+        """
+        if not isinstance(task, Unset):
+            from agentlightning.litagent import as_agent
+            from agentlightning.trainer.single import run_one
+
+            return run_one(as_agent(agent), task, resources, store=self.store, folder=self.folder, hooks=self.hooks)
         check_dataset("train_dataset", train_dataset)
         check_dataset("val_dataset", val_dataset)
         trainer = copy.copy(self)
+        trainer.backend = None
         trainer.algorithm, trainer.strategy = algorithm_of("baseline"), "threads"
         trainer.n_runners = trainer.max_concurrency = 1
         return trainer.fit(agent, tasks_of(train_dataset, _DEV_TASKS), val_dataset=tasks_of(val_dataset, _DEV_TASKS))
+
+    def _for(self, backend: str | None, algorithm: Any) -> "Trainer":
+        """The same trainer for another store and algorithm."""
+        trainer = copy.copy(self)
+        trainer.backend = None
+        if backend is not None:
+            trainer.store = store_of(backend)
+        if algorithm is not None:
+            trainer.algorithm, trainer._has_algorithm = algorithm_of(algorithm), True
+        return trainer
+
+    def _work(self, agent: Any) -> None:
+        """Do what others queue in the store."""
+        from agentlightning.litagent import as_agent
+        from agentlightning.trainer.backend import client_for_runners, work_for
+        from agentlightning.trainer.work import Work
+
+        client = client_for_runners(str(self.store)).bind(queue=self.queue)
+        work = Work(
+            as_agent(agent), client, self.max_rollouts, self.max_concurrency, self.hooks, make_runner=self._make_runner
+        )
+        work_for(work, self.n_runners, self.strategy)
 
     def _set_runner(self, spec: Any, tracer: "Tracer | None", max_rollouts: int | None) -> None:
         """Make one runner, to see that it can be; the runners that work are made where they work."""

@@ -43,11 +43,14 @@ from agentlightning.types.store import (
     LightningStoreCapabilities,
     LightningStoreStatistics,
 )
+from agentlightning.types.task import AgentLightningTask, AgentResource
 from agentlightning.types.worker import Worker, WorkerStatus
 
 __all__ = [
     "LLM",
     "UNSET",
+    "AgentLightningTask",
+    "AgentResource",
     "Attempt",
     "AttemptStatus",
     "AttemptedRollout",

@@ -32,11 +32,12 @@ async def test_a_store_that_goes_away_late_in_a_long_call_is_tried_for_as_long_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loop = asyncio.get_running_loop()
-    now, backoff = loop.time, Backoff(retry_seconds=30)
-    monkeypatch.setattr(loop, "time", lambda: now() + 40)
+    now, passed, backoff = loop.time, 40, Backoff(retry_seconds=9)
+    monkeypatch.setattr(loop, "time", lambda: now() + passed)
     gone = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "gone")
-    await backoff.pause_or_raise(gone, "localhost:1")
-    monkeypatch.setattr(loop, "time", lambda: now() + 80)
+    for _ in range(3):
+        await backoff.pause_or_raise(gone, "localhost:1")
+        passed += 4
     with pytest.raises(agl.StoreUnavailableError):
         await backoff.pause_or_raise(gone, "localhost:1")
 
