@@ -2,5 +2,6 @@
 
 from agentlightning_algorithms.apo import APO
 from agentlightning_algorithms.baseline import Baseline
+from agentlightning_algorithms.gepa import GEPA
 
-__all__ = ["APO", "Baseline"]
+__all__ = ["APO", "GEPA", "Baseline"]

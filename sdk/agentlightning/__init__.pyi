@@ -2,6 +2,7 @@
 
 from agentlightning_algorithms.apo import APO as APO
 from agentlightning_algorithms.baseline import Baseline as Baseline
+from agentlightning_algorithms.gepa import GEPA as GEPA
 
 from agentlightning.adapter import Adapter as Adapter
 from agentlightning.adapter import Explanation as Explanation

@@ -46,7 +46,11 @@ class Part:
 ALGORITHM = Part(
     "algorithm",
     "agentlightning.algorithm:Algorithm",
-    {"apo": "agentlightning_algorithms.apo:APO", "baseline": "agentlightning_algorithms.baseline:Baseline"},
+    {
+        "apo": "agentlightning_algorithms.apo:APO",
+        "baseline": "agentlightning_algorithms.baseline:Baseline",
+        "gepa": "agentlightning_algorithms.gepa:GEPA",
+    },
 )
 ADAPTER = Part(
     "adapter",
