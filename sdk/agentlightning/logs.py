@@ -55,8 +55,12 @@ def setup_logging(
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[None]:
-    """Show this package's log lines while the block runs, if the program has not said where they are to go."""
+def shown(least: int = logging.INFO) -> Iterator[None]:
+    """Show this package's log lines while the block runs, if the program has not said where they are to go.
+
+    Args:
+        least: The least serious that are shown, if the program has not said that either.
+    """
     if _logger.hasHandlers():
         yield
         return
@@ -65,7 +69,7 @@ def shown() -> Iterator[None]:
     level = _logger.level
     _logger.addHandler(console)
     if level == logging.NOTSET:
-        _logger.setLevel(logging.INFO)
+        _logger.setLevel(least)
     try:
         yield
     finally:

@@ -1,12 +1,13 @@
 """`agl`: the store in a terminal, and what is in it. Puts the commands together; what they do, they say themselves.
 
 The module of a command adds its parser, whose defaults name what is called: `command`, a coroutine of a client and the
-arguments; or `alone`, a function of the arguments, for what has its own way to a store or needs none. The arguments
-also hold all `settings` and where each comes from.
+arguments; or `alone`, a function of the arguments, for what has its own way to a store or needs none; and `shown_from`,
+the least serious log lines to show if not warnings. The arguments also hold all `settings` and where each comes from.
 """
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ def _run(arguments: list[str]) -> int:
     parser.parse_args(arguments)  # what asks for help or is not understood ends here, whatever is set
     known = settings.apply(parser)
     parsed = parser.parse_args(arguments, argparse.Namespace(settings=known))
-    with logs.shown():
+    with logs.shown(getattr(parsed, "shown_from", logging.WARNING)):
         return _done(parsed)
 
 

@@ -70,7 +70,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         help="an OpenTelemetry instrumentor to enable; may be given again (default: those of what the agent imports)",
     )
     parser.add_argument("--lifeline", action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(command=run_runner)
+    parser.set_defaults(command=run_runner, shown_from=logging.INFO)
 
 
 async def run_runner(client: LightningStoreClient, arguments: argparse.Namespace) -> int:

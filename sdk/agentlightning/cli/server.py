@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     start_it.add_argument("--llm-model", metavar="NAME", help="the model (default: the first that the API lists)")
     start_it.add_argument("--debug", action="store_true", help="say all that the store does, on standard error")
-    start_it.set_defaults(alone=start)
+    start_it.set_defaults(alone=start, shown_from=logging.INFO)
 
 
 def start(arguments: argparse.Namespace) -> int:

@@ -15,14 +15,14 @@ def duration(seconds: float | None) -> str:
     """So many seconds in few letters.
 
     >>> [duration(seconds) for seconds in (0.0312, 2.5, 600, 90000)]
-    ['31 ms', '2.50 s', '10 min', '25.0 h']
+    ['31 ms', '2.5 s', '10 min', '25.0 h']
     """
     if seconds is None:
         return "?"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 100:
-        return f"{seconds:.2f} s"
+        return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 

@@ -57,11 +57,11 @@ async def test_a_call_is_shown_in_its_place_with_its_time_model_tokens_and_messa
     assert heading.endswith(": 3 spans, 1 model call (15 tokens), reward 0.5")
     assert task == 'task: {"question": "Which room?"}'
     assert [line.split() for line in rest] == [
-        ["#1", "root", "█" * 24, "4.00", "s"],
-        ["#2", "├", "span", "2", "█" * 6, "1.00", "s", "small", "12", "+", "3", "tokens"],
+        ["#1", "root", "█" * 24, "4", "s"],
+        ["#2", "├", "span", "2", "█" * 6, "1", "s", "small", "12", "+", "3", "tokens"],
         ["│", "user:", "Which", "room?"],
         ["│", "assistant:", "A103"],
-        ["#3", "└", "span", "3", "█" * 6, "1.00", "s", "reward", "fits", "0.5"],
+        ["#3", "└", "span", "3", "█" * 6, "1", "s", "reward", "fits", "0.5"],
     ]
 
 
