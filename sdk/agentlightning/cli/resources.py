@@ -161,7 +161,8 @@ async def _before(client: LightningStoreClient, update: ResourcesUpdate) -> Reso
 
 def _told(update: ResourcesUpdate) -> dict[str, Any]:
     """Resources as JSON, without the keys of APIs: what is printed is shown around."""
-    return update.model_dump(exclude={"resources": {"__all__": {"api_key"}}})
+    told = {name: resource.model_dump(exclude={"api_key"}) for name, resource in update.resources.items()}
+    return {**update.model_dump(exclude={"resources"}), "resources": told}
 
 
 def _derived_from(update: ResourcesUpdate) -> str:
