@@ -32,7 +32,7 @@ number = 3
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working directory; what is imported from it is forgotten afterwards."""
     (tmp_path / "sub").mkdir()
-    (tmp_path / "desk_agents.py").write_text(MODULE)
+    (tmp_path / "desks.py").write_text(MODULE)
     (tmp_path / "sub" / "beside.py").write_text("half = 0.5")
     (tmp_path / "sub" / "agent.py").write_text("import beside\ndef select(task): return beside.half")
     (tmp_path / "broken.py").write_text("import not_installed_here\n")
@@ -44,7 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("reference", ["desk_agents:decorated", "desk_agents:plain", "desk_agents.py:plain", "desk_agents:Agents.longest"])
+@pytest.mark.parametrize("reference", ["desks:decorated", "desks:plain", "desks.py:plain", "desks:Agents.longest"])
 def test_a_module_of_the_working_directory_is_found_by_name_and_by_path(reference: str) -> None:
     assert isinstance(agent_at(reference), agl.LitAgent)
 
@@ -57,14 +57,14 @@ def test_a_file_imports_what_is_beside_it(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("desk_agents", "expected module:attribute, or path/file.py:attribute"),
-        ("desk_agents:", "expected module:attribute, or path/file.py:attribute"),
-        ("desk_agents:no-name", "expected module:attribute, or path/file.py:attribute"),
+        ("desks", "expected module:attribute, or path/file.py:attribute"),
+        ("desks:", "expected module:attribute, or path/file.py:attribute"),
+        ("desks:no-name", "expected module:attribute, or path/file.py:attribute"),
         ("nowhere:agent", "there is no module 'nowhere' in "),
         ("nowhere/agent.py:agent", "there is no file '"),
-        ("desk_agents:slect", "desk_agents has no 'slect'; it has decorated, plain"),
-        ("desk_agents:number", "desk_agents:number: an agent is a LitAgent or a function; 3 is neither; it has decorated, plain"),
-        ("desk_agents:Agent", "give an instance of it"),
+        ("desks:slect", "desks has no 'slect'; it has decorated, plain"),
+        ("desks:number", "desks:number: an agent is a LitAgent or a function; 3 is neither; it has decorated, plain"),
+        ("desks:Agent", "give an instance of it"),
         ("broken:agent", "broken cannot be imported: ModuleNotFoundError: No module named 'not_installed_here' ("),
         ("broken.py:agent", "broken.py, line 1)"),
     ],
