@@ -15,6 +15,7 @@ from agentlightning.adapter import TraceToMessages as TraceToMessages
 from agentlightning.adapter import TraceToTripletBase as TraceToTripletBase
 from agentlightning.adapter import Triplet as Triplet
 from agentlightning.algorithm import Algorithm as Algorithm
+from agentlightning.algorithm import Budget as Budget
 from agentlightning.algorithm import algo as algo
 from agentlightning.emitter import emit_annotation as emit_annotation
 from agentlightning.emitter import emit_exception as emit_exception

@@ -1,37 +1,31 @@
 """The beam search over prompts: which prompt is tried on which tasks, and what is kept. Knows no model's API."""
 
-import asyncio
+import json
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, groupby, islice, product
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
-from agentlightning import (
-    AlgorithmError,
-    LightningStore,
-    NamedResources,
-    PromptTemplate,
-    RolloutMode,
-    TraceAdapter,
-)
-from agentlightning.algorithm import Evaluation, evaluate, mean_reward
+from agentlightning import AlgorithmError, NamedResources, PromptTemplate
+from agentlightning.algorithm import Evaluation, mean_reward
 
 from agentlightning_algorithms.apo.candidate import Branch, Candidate, draw_waves, live
 from agentlightning_algorithms.apo.optimizer import Optimizer
-from agentlightning_algorithms.apo.prompts import rollout_block
+from agentlightning_algorithms.apo.prompts import rollout_blocks, shortened, told
 from agentlightning_algorithms.apo.settings import Settings
+from agentlightning_algorithms.apo.trials import settle
+from agentlightning_algorithms.lab import BudgetSpent, Lab, Split
 
-T = TypeVar("T")
-
+_WIDTH = 200
 _log = logging.getLogger("agentlightning.algorithm.apo")
 
 
 @dataclass
 class BeamSearch:
-    """One search, from the seed to the best prompt.
+    """One search, from the seed to the best prompt, or to the end of the budget.
 
     Whatever can run at once does, but nothing depends on what ends first: all random draws of a step are made before
     it starts, results are taken in the order of the tasks and of the branches, and no prompt is ever tried on a task
@@ -40,8 +34,7 @@ class BeamSearch:
     Attributes:
         settings: What was chosen.
         optimizer: The critic and the editor.
-        store: Where rollouts are done.
-        adapter: Turns the spans of a rollout into conversations.
+        lab: Where rollouts are done.
         initial: The resources to start from; all but one are carried along as they are.
         name: The one that is tuned.
         original: Its initial value.
@@ -50,12 +43,12 @@ class BeamSearch:
         notify: Told of the phase, the rollouts done and those expected.
         on_better: Awaited whenever `best` changes.
         best: The best prompt so far and its mean reward on all of `val`.
+        stopped_by: The limit that ended the search. None: none did.
     """
 
     settings: Settings
     optimizer: Optimizer
-    store: LightningStore
-    adapter: TraceAdapter[Any]
+    lab: Lab
     initial: NamedResources
     name: str
     original: PromptTemplate
@@ -64,6 +57,7 @@ class BeamSearch:
     notify: Callable[[str, int, int], None]
     on_better: Callable[[], Awaitable[None]]
     best: tuple[Candidate, float] | None = None
+    stopped_by: str | None = None
 
     def __post_init__(self) -> None:
         self._rng = Random(self.settings.seed)
@@ -73,13 +67,22 @@ class BeamSearch:
         self._candidates: list[Candidate] = []
         self._branches: list[Branch] = []
         self._rounds: list[dict[str, Any]] = []
+        self._failures: Counter[str] = Counter()
+        self._curve: list[dict[str, Any]] = []
 
     async def run(self) -> None:
-        """Search to the end.
+        """Search to the end, or as far as the budget goes.
 
         Raises:
             AlgorithmError: When rollouts give no rewards or no traces, or the models do not answer.
         """
+        try:
+            await self._search()
+        except BudgetSpent as spent:
+            self.stopped_by = spent.limit
+            _log.warning("The search ends: %s", spent)
+
+    async def _search(self) -> None:
         seed = await self._add("v0", self.original)
         if self.settings.run_initial_validation:
             _log.info("%s Evaluating seed prompt on validation dataset before optimization...", _prefix(0, seed))
@@ -93,17 +96,29 @@ class BeamSearch:
     def summary(self) -> dict[str, Any]:
         """What happened so far, JSON-able."""
         best, score = self.best or (None, None)
-        seed = [candidate.describe() | {"parent": None, "dropped": None} for candidate in self._candidates[:1]]
+        unedited: dict[str, Any] = {
+            "parent": None,
+            "dropped": None,
+            "critique": "",
+            "step": "add/v0",
+            "edit_faults": [],
+        }
+        seed = [candidate.describe() | unedited for candidate in self._candidates[:1]]
+        records = seed + [branch.describe() for branch in self._branches]
         return {
             "baseline_score": self._baseline,
             "best_score": score,
             "best_version": best.version if best else None,
+            "selection": "full",
+            "stopped_by": self.stopped_by,
+            "failures": dict(self._failures) | {"invalid": sum(len(branch.faults) for branch in self._branches)},
             "rollouts": self._enqueued,
             "optimizer_calls": self.optimizer.calls,
-            "optimizer_tokens": {model: dict(counts) for model, counts in self.optimizer.tokens.items()},
             "dropped_branches": sum(branch.dropped is not None for branch in self._branches),
             "settings": asdict(self.settings),
-            "candidates": seed + [branch.describe() for branch in self._branches],
+            "candidates": [record | {"component": self.name} for record in records],
+            "curve": self._curve + [each | {"rollouts": self._enqueued} for each in self._curve[-1:]],
+            "tasks": [self._task(place) for place in range(len(self.val))] if self._candidates else [],
             "rounds": list(self._rounds),
         }
 
@@ -126,7 +141,9 @@ class BeamSearch:
         parents = rng.sample(beam, width) if len(beam) == width else list(islice(cycle(beam), width))
         versions = ", ".join(parent.version for parent in parents)
         _log.info("[Round %02d] Applying %d edits to each of the %d parents: %s", number, factor, width, versions)
-        waves = draw_waves(rng, self.train, batch_size=settings.gradient_batch_size, count=settings.branches)
+        waves = draw_waves(
+            rng, range(len(self.train)), batch_size=settings.gradient_batch_size, count=settings.branches
+        )
         batches = [(wave, tasks) for wave, batches in enumerate(waves) for tasks in batches]
         places = product(range(1, width + 1), range(1, factor + 1))
         return [
@@ -144,27 +161,22 @@ class BeamSearch:
 
     async def _try_parents(self, branches: Sequence[Branch]) -> None:
         for _, wave in groupby(branches, key=lambda branch: branch.wave):
-            await _all_of(self._try_parent(branch) for branch in wave)
+            await settle(self._try_parent(branch) for branch in wave)
         if not live(branches):
             raise AlgorithmError(f"no prompt of the round can be criticised: {branches[-1].dropped}")
 
     async def _try_parent(self, branch: Branch) -> None:
+        where, step = branch.prefix, f"{branch.step}/train"
+        evaluations = await self._evaluate(branch.place[0], step, branch.parent, branch.tasks, "train", where)
         try:
-            evaluations, _ = await self._evaluate(branch.place[0], branch.parent, branch.tasks, "train", branch.prefix)
+            self._score(where, evaluations)
         except AlgorithmError as error:
             return branch.drop(str(error))
         telling = [evaluation for evaluation in evaluations if evaluation.score is not None]
-        conversations = await _all_of(self._conversation(evaluation) for evaluation in telling)
-        if not any(conversations):
+        traces = await self.lab.traces(telling)
+        if not any(map(told, traces)):
             return branch.drop(_no_traces(telling))
-        pairs = enumerate(zip(telling, conversations, strict=True), 1)
-        branch.rollouts = "\n".join(rollout_block(number, *pair) for number, pair in pairs)
-
-    async def _conversation(self, evaluation: Evaluation) -> list[Any]:
-        """The messages of the last call of a language model, which hold those of the calls before it."""
-        spans = await self.store.query_spans(evaluation.rollout.rollout_id, "latest")
-        calls = self.adapter.adapt(list(spans))
-        return list(calls[-1]["messages"]) if calls else []
+        branch.rollouts = rollout_blocks(telling, traces)
 
     async def _adopt(self, branches: Sequence[Branch]) -> list[Candidate]:
         """Make a candidate of each branch that was not dropped, unless one before it says the same."""
@@ -180,21 +192,19 @@ class BeamSearch:
         return list(adopted.values())
 
     async def _add(self, version: str, template: PromptTemplate, parent: Candidate | None = None) -> Candidate:
-        resources = await self.store.add_resources(
-            {**self.initial, self.name: template}, parent=parent.resources if parent else None
+        resources = await self.lab.add(
+            f"add/{version}", {**self.initial, self.name: template}, parent.resources if parent else None
         )
-        candidate = Candidate(version, template, resources)
+        candidate = Candidate(version, template, resources, at_rollouts=self._enqueued)
         self._candidates.append(candidate)
         return candidate
 
     async def _select(self, number: int, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The best of the candidates on one batch of validation tasks; of equals, the earlier."""
-        tasks = self._rng.sample(self.val, min(self.settings.val_batch_size, len(self.val)))
+        tasks = self._rng.sample(range(len(self.val)), min(self.settings.val_batch_size, len(self.val)))
         _log.info("[Round %02d] Evaluating %d candidates on validation dataset", number, len(candidates))
-        results = await _all_of(
-            self._evaluate(number, candidate, tasks, "val", _prefix(number, candidate)) for candidate in candidates
-        )
-        for candidate, (_, score) in zip(candidates, results, strict=True):
+        results = await settle(self._on_val(number, "select", candidate, tasks) for candidate in candidates)
+        for candidate, score in zip(candidates, results, strict=True):
             candidate.scores.append(score)
             _log.info("%s Candidate score: %.3f", _prefix(number, candidate), score)
         beam = sorted(candidates, key=lambda candidate: -candidate.scores[-1])[: self.settings.beam_width]
@@ -205,42 +215,57 @@ class BeamSearch:
     async def _validate(self, number: int, candidate: Candidate) -> float:
         """The score on the whole validation set; the best of all if it is better than every one before."""
         where = _prefix(number, candidate)
-        _, score = await self._evaluate(number, candidate, self.val, "val", where)
+        score = await self._on_val(number, "val", candidate, range(len(self.val)))
         candidate.validation_score = score
         previous = self.best[1] if self.best else None
         if previous is None or score > previous:
             self.best = (candidate, score)
+            self._curve.append({"rollouts": self._enqueued, "cost": None, "version": candidate.version, "score": score})
             _log.info("%s Best prompt updated. New best score: %.3f (prev: %s)", where, score, _shown(previous))
             await self.on_better()
         else:
             _log.warning("%s Best prompt not updated. Score: %.3f (best: %.3f)", where, score, previous)
         return score
 
+    async def _on_val(self, number: int, why: str, candidate: Candidate, tasks: Sequence[int]) -> float:
+        where, step = _prefix(number, candidate), f"r{number:02}/{why}/{candidate.version}"
+        evaluations = await self._evaluate(number, step, candidate, tasks, "val", where)
+        candidate.on_val |= {task: each.score for task, each in zip(tasks, evaluations, strict=True)}
+        return self._score(where, evaluations)
+
     async def _evaluate(
-        self, number: int, candidate: Candidate, tasks: Sequence[Any], mode: RolloutMode, where: str
-    ) -> tuple[list[Evaluation], float]:
+        self, number: int, step: str, candidate: Candidate, tasks: Sequence[int], split: Split, where: str
+    ) -> list[Evaluation]:
         text = candidate.template.template
-        _log.info('%s Evaluating prompt "%.50s..." on %d tasks in %s mode', where, text, len(tasks), mode)
+        _log.info('%s Evaluating prompt "%.50s..." on %d tasks in %s mode', where, text, len(tasks), split)
+        evaluations = await self.lab.evaluate(step, candidate.resources, tasks, split)
         self._enqueued += len(tasks)
-        evaluations = await evaluate(
-            self.store,
-            candidate.resources,
-            tasks,
-            mode=mode,
-            on_done=lambda _: self._count(number, mode),
-            timeout_seconds=self.settings.rollout_batch_timeout,
-            labels={"round": str(number), "prompt": candidate.version},
-        )
+        self._failures.update(each.failure.kind for each in evaluations if each.failure)
+        return evaluations
+
+    def _score(self, where: str, evaluations: Sequence[Evaluation]) -> float:
         score = mean_reward(evaluations)
         statuses = dict(Counter(evaluation.rollout.status for evaluation in evaluations))
         rewards = [evaluation.score for evaluation in evaluations]
         report = "%s Evaluated %d rollouts. Statuses: %s. Rewards: %s, average is %.3f"
-        _log.info(report, where, len(tasks), statuses, rewards, score)
-        return evaluations, score
+        _log.info(report, where, len(evaluations), statuses, rewards, score)
+        return score
 
-    def _count(self, number: int, mode: RolloutMode) -> None:
+    def count(self, step: str, split: str) -> None:
+        """Note that a rollout is done."""
         self._done += 1
-        self.notify(f"round {number}/{self.settings.beam_rounds} {mode}", self._done, self._expected)
+        number = int(step[1:3])
+        self.notify(f"round {number}/{self.settings.beam_rounds} {split}", self._done, self._expected)
+
+    def _task(self, place: int) -> dict[str, Any]:
+        """What became of a validation task: with the first prompt and with the best."""
+        best = self.best[0].on_val if self.best else {}
+        return {
+            "id": place,
+            "input": shortened(json.dumps(self.val[place], ensure_ascii=False, default=str), _WIDTH),
+            "before": self._candidates[0].on_val.get(place),
+            "after": best.get(place),
+        }
 
     def _record(self, number: int, branches: Sequence[Branch], beam: Sequence[Candidate]) -> None:
         assert self.best is not None
@@ -254,16 +279,6 @@ class BeamSearch:
                 "best_score": self.best[1],
             }
         )
-
-
-async def _all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do everything at once; the first failure cancels the rest and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in work]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _prefix(number: int, candidate: Candidate) -> str:

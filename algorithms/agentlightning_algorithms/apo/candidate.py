@@ -25,6 +25,8 @@ class Candidate:
         resources: Its record in the store.
         scores: The mean rewards on the validation batches of the rounds it took part in.
         validation_score: The mean reward on the whole validation set when it was last tried there.
+        on_val: What it last came to on each validation task that it was tried on, by the task's place.
+        at_rollouts: How many rollouts were done when it was made.
     """
 
     version: str
@@ -32,6 +34,8 @@ class Candidate:
     resources: ResourcesUpdate
     scores: list[float] = field(default_factory=list)
     validation_score: float | None = None
+    on_val: dict[int, float | None] = field(default_factory=dict)
+    at_rollouts: int = 0
 
     def describe(self) -> dict[str, Any]:
         """Its record, JSON-able."""
@@ -41,6 +45,9 @@ class Candidate:
             "resources_id": self.resources.resources_id,
             "scores": list(self.scores),
             "validation_score": self.validation_score,
+            "score": self.scores[-1] if self.validation_score is None and self.scores else self.validation_score,
+            "tasks_scored": sum(score is not None for score in self.on_val.values()),
+            "at_rollouts": self.at_rollouts,
         }
 
 
@@ -53,7 +60,7 @@ class Branch:
         version: The version that it leads to.
         parent: What is to be improved.
         wave: Which branches of the round are tried together with it.
-        tasks: The train batch.
+        tasks: The train batch, as places in the data set.
         critic: How the critic is asked.
         editor: How the editor is asked.
         rollouts: What the parent came to on them, as the critic sees it.
@@ -62,13 +69,14 @@ class Branch:
         error: Why a model gave no answer.
         dropped: Why nothing came of the branch.
         candidate: What came of it.
+        faults: Why its edits could not be tried.
     """
 
     place: tuple[int, int, int]
     version: str
     parent: Candidate
     wave: int
-    tasks: Sequence[Any]
+    tasks: Sequence[int]
     critic: Instructions
     editor: Instructions
     rollouts: str = ""
@@ -77,12 +85,19 @@ class Branch:
     error: Exception | None = None
     dropped: str | None = None
     candidate: Candidate | None = None
+    faults: list[str] = field(default_factory=list)
 
     @property
     def prefix(self) -> str:
         """What its lines in the log begin with."""
         round, beam, branch = self.place
         return f"[Round {round:02d} | Beam {beam:02d} | Branch {branch:02d} | Prompt {self.version}]"
+
+    @property
+    def step(self) -> str:
+        """What its steps in the lab begin with."""
+        round, beam, branch = self.place
+        return f"r{round:02}/b{beam}.{branch}"
 
     @property
     def edited(self) -> PromptTemplate:
@@ -97,10 +112,13 @@ class Branch:
     def describe(self) -> dict[str, Any]:
         """Its record and that of what came of it, JSON-able."""
         nothing: dict[str, Any] = {"version": self.version, "template": self.edit, "resources_id": None, "scores": []}
+        nothing |= {"score": None, "tasks_scored": 0, "at_rollouts": None}
         return {
             **(self.candidate.describe() if self.candidate else nothing),
             "parent": self.parent.version,
             "round": self.place[0],
+            "step": self.step,
+            "edit_faults": list(self.faults),
             "critique": self.critique,
             "dropped": self.dropped,
         }

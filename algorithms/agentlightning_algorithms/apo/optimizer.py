@@ -1,20 +1,16 @@
 """The critic and the editor: language models, asked so that no answer can depend on timing. Knows no store."""
 
-import asyncio
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from agentlightning import AlgorithmError
 
 from agentlightning_algorithms.apo.candidate import Branch, fault_of, live
 from agentlightning_algorithms.apo.prompts import Instructions, block, unwrap
 from agentlightning_algorithms.apo.settings import Settings
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-    from openai.types import CompletionUsage
+from agentlightning_algorithms.apo.trials import settle
+from agentlightning_algorithms.lab import Lab, ModelError
 
 _log = logging.getLogger("agentlightning.algorithm.apo")
 
@@ -29,22 +25,20 @@ class Optimizer:
         critics: The styles of criticising.
         editors: The styles of editing.
         calls: How many times a model was asked.
-        tokens: What the calls that were answered came to, by model.
     """
 
     def __init__(
         self,
-        client: "AsyncOpenAI",
+        lab: Lab,
         settings: Settings,
         critics: Sequence[Instructions],
         editors: Sequence[Instructions],
     ) -> None:
-        self._client = client
+        self._lab = lab
         self._settings = settings
         self.critics = critics
         self.editors = editors
         self.calls = 0
-        self.tokens: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     async def improve(self, branches: Sequence[Branch], existing: Mapping[str, str]) -> None:
         """Find for each branch a critique and an edit that can be tried, or drop it.
@@ -64,9 +58,10 @@ class Optimizer:
 
     async def _criticise(self, branches: Sequence[Branch]) -> None:
         model = self._settings.gradient_model
-        answers = await self._ask_all(model, [_critic_message(branch) for branch in branches])
+        asked = [(f"{branch.step}/critique", _critic_message(branch)) for branch in branches]
+        answers = await self._ask_all(model, asked)
         for branch, answer in zip(branches, answers, strict=True):
-            branch.critique = _taken(branch, model, answer)
+            branch.critique = _taken(branch, answer)
             if branch.critique:
                 _log.info("%s Critique by %s with %s: %s", branch.prefix, model, branch.critic.name, branch.critique)
             elif branch.dropped is None:
@@ -74,72 +69,60 @@ class Optimizer:
 
     async def _edit(self, branches: Sequence[Branch], faults: Mapping[str, str]) -> None:
         model = self._settings.apply_edit_model
-        messages = [_editor_message(branch, faults.get(branch.version)) for branch in branches]
-        for branch, answer in zip(branches, await self._ask_all(model, messages), strict=True):
-            branch.edit = unwrap(_taken(branch, model, answer))
+        what = "repair" if faults else "edit"
+        asked = [(f"{b.step}/{what}", _editor_message(b, faults.get(b.version))) for b in branches]
+        for branch, answer in zip(branches, await self._ask_all(model, asked), strict=True):
+            branch.edit = unwrap(_taken(branch, answer))
             _log.info('%s Edit by %s with %s: "%.50s..."', branch.prefix, model, branch.editor.name, branch.edit)
 
     async def _repair(self, branches: Sequence[Branch], existing: Mapping[str, str]) -> None:
         faults = {branch.version: fault for branch in branches if (fault := _fault(branch, existing))}
         rejected = [branch for branch in branches if branch.version in faults]
+        for branch in rejected:
+            branch.faults.append(faults[branch.version])
         await self._edit(rejected, faults)
         for branch in live(rejected):
             if fault := _fault(branch, existing):
+                branch.faults.append(fault)
                 branch.drop(f"the edit was rejected twice: {fault}")
 
-    async def _ask_all(self, model: str, messages: Sequence[str]) -> list[str | Exception]:
+    async def _ask_all(self, model: str, asked: Sequence[tuple[str, str]]) -> list[str | ModelError]:
         """Ask everything at once, except that of equal messages each waits for the one before it."""
         places: dict[str, list[int]] = defaultdict(list)
-        for place, message in enumerate(messages):
+        for place, (_, message) in enumerate(asked):
             places[message].append(place)
-        answers: dict[int, str | Exception] = {}
+        answers: dict[int, str | ModelError] = {}
 
         async def ask_in_turn(message: str) -> None:
             for place in places[message]:
-                answers[place] = await self._ask(model, message)
+                answers[place] = await self._ask(asked[place][0], model, message)
 
-        async with asyncio.TaskGroup() as group:
-            for message in places:
-                group.create_task(ask_in_turn(message))
-        return [answers[place] for place in range(len(messages))]
+        await settle(map(ask_in_turn, places))
+        return [answers[place] for place in range(len(asked))]
 
-    async def _ask(self, model: str, message: str) -> str | Exception:
-        self.calls += 1
+    async def _ask(self, step: str, model: str, message: str) -> str | ModelError:
         try:
-            completion = await self._client.chat.completions.create(
-                model=model,
-                messages=[{"role": "user", "content": message}],
-                temperature=self._settings.diversity_temperature,
-            )
-            self._count(model, completion.usage)
-            return (completion.choices[0].message.content or "").strip()
-        except Exception as error:  # The client is the user's; whatever it raises costs a branch and not the run.
-            return error
-
-    def _count(self, model: str, usage: "CompletionUsage | None") -> None:
-        counts = self.tokens[model]
-        counts["calls"] += 1
-        if usage is None:
-            counts["unmeasured_calls"] += 1
-        else:
-            counts["input_tokens"] += usage.prompt_tokens
-            counts["output_tokens"] += usage.completion_tokens
+            answer: str | ModelError = await self._lab.ask(step, model, message)
+        except ModelError as error:  # it costs a branch and not the run
+            answer = error
+        self.calls += 1
+        return answer
 
     def _silence(self, branches: Sequence[Branch]) -> AlgorithmError:
         last = branches[-1].error
         return AlgorithmError(
-            f"the models answered for none of the {len(branches)} branches of the round; the last error is "
-            f"{type(last).__name__}: {last}. Check the client's base URL and key and the models' names: "
+            f"the models answered for none of the {len(branches)} branches of the round; the last error: {last}. "
+            "Check the client's base URL and key and the models' names: "
             f"gradient_model={self._settings.gradient_model!r}, apply_edit_model={self._settings.apply_edit_model!r}"
         )
 
 
-def _taken(branch: Branch, model: str, answer: str | Exception) -> str:
+def _taken(branch: Branch, answer: str | ModelError) -> str:
     """The answer; where there is none, the branch is dropped."""
     if isinstance(answer, str):
         return answer
     branch.error = answer
-    branch.drop(f"{model} did not answer: {type(answer).__name__}: {answer}", logging.ERROR)
+    branch.drop(str(answer), logging.ERROR)
     return ""
 
 

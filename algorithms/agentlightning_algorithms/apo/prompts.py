@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -10,6 +10,8 @@ from typing import Any
 
 from agentlightning.algorithm import Evaluation
 
+_MOST_SHOWN = 24_000
+_CUT = " [...] "
 _TAGGED = re.compile(r"<prompt_template>(.*)</prompt_template>", re.DOTALL)
 _FENCED = re.compile(r"\A```[^\n]*\n(.*?)\n?```\Z", re.DOTALL)
 
@@ -40,13 +42,17 @@ def critics(paths: Sequence[str | Path] | None) -> list[Instructions]:
     return _load("critic_*.txt", paths, needs=("prompt_template", "rollouts"))
 
 
-def editors(paths: Sequence[str | Path] | None) -> list[Instructions]:
+def editors(paths: Sequence[str | Path] | None, ours: str = "editor_*.txt") -> list[Instructions]:
     """The styles of editing: the given files, or ours; each says `$prompt_template` and `$critique`.
+
+    Args:
+        paths: The files. None: ours.
+        ours: Which of ours.
 
     Raises:
         ValueError: When a file cannot be read or lacks one of the two.
     """
-    return _load("editor_*.txt", paths, needs=("prompt_template", "critique"))
+    return _load(ours, paths, needs=("prompt_template", "critique"))
 
 
 def block(tag: str, text: str, **attributes: object) -> str:
@@ -55,12 +61,26 @@ def block(tag: str, text: str, **attributes: object) -> str:
     return f"<{tag}{head}>\n{text}\n</{tag}>"
 
 
-def rollout_block(number: int, evaluation: Evaluation, messages: Sequence[Any]) -> str:
-    """One rollout as the critic sees it: its conversation as JSON, and why it failed if it did."""
-    body = json.dumps(messages, ensure_ascii=False, default=str)
-    if evaluation.failure is not None:
-        body += f"\n<error>{evaluation.failure}</error>"
-    return block("rollout", body, number=number, status=evaluation.rollout.status, reward=evaluation.score)
+def told(trace: Sequence[Any]) -> list[Any]:
+    """What the critic is shown of a rollout: its last conversation, which holds those before it, or all there is."""
+    entries = [entry for entry in trace if not (isinstance(entry, Mapping) and entry.get("error"))]
+    conversations = [entry["messages"] for entry in entries if isinstance(entry, Mapping) and "messages" in entry]
+    return list(conversations[-1]) if conversations else entries
+
+
+def rollout_blocks(evaluations: Sequence[Evaluation], traces: Sequence[Sequence[Any]]) -> str:
+    """Rollouts as the critic sees them: what was said in each as JSON, shortened if it is long, and why it failed."""
+    cap = _MOST_SHOWN // max(len(evaluations), 1)
+    pairs = zip(evaluations, traces, strict=True)
+    return "\n".join(_rollout_block(number, *pair, cap) for number, pair in enumerate(pairs, 1))
+
+
+def shortened(text: str, cap: int) -> str:
+    """A text without its middle, if it is too long."""
+    if len(text) <= cap:
+        return text
+    half = max((cap - len(_CUT)) // 2, 0)
+    return text[:half] + _CUT + text[len(text) - half :]
 
 
 def unwrap(answer: str) -> str:
@@ -89,6 +109,13 @@ def _read(path: Path, needs: Iterable[str]) -> Instructions:
         wanted = " and ".join(f"${name}" for name in missing)
         raise ValueError(f"the prompt file {str(path)!r} lacks {wanted}: write it where that text shall go")
     return Instructions(path.name, text)
+
+
+def _rollout_block(number: int, evaluation: Evaluation, trace: Sequence[Any], cap: int) -> str:
+    body = shortened(json.dumps(told(trace), ensure_ascii=False, default=str), cap)
+    if evaluation.failure is not None:
+        body += f"\n<error>{evaluation.failure}</error>"
+    return block("rollout", body, number=number, status=evaluation.rollout.status, reward=evaluation.score)
 
 
 def _quotable(value: object) -> str:

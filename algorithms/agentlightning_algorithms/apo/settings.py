@@ -13,16 +13,16 @@ class Settings:
     gradient_model: str
     apply_edit_model: str
     diversity_temperature: float
-    gradient_batch_size: int
-    val_batch_size: int
-    beam_width: int
-    branch_factor: int
-    beam_rounds: int
     rollout_batch_timeout: float
-    run_initial_validation: bool
     gradient_prompt_files: Sequence[str] | None
     apply_edit_prompt_files: Sequence[str] | None
     seed: int
+    gradient_batch_size: int = 4
+    val_batch_size: int = 16
+    beam_width: int = 4
+    branch_factor: int = 4
+    beam_rounds: int = 3
+    run_initial_validation: bool = True
 
     def __post_init__(self) -> None:
         for name in ("gradient_batch_size", "val_batch_size", "beam_width", "branch_factor", "beam_rounds"):
@@ -41,10 +41,17 @@ class Settings:
 
     def estimate(self, train_size: int, val_size: int) -> Estimate:
         """The cost when no branch is dropped and no edit repaired."""
-        training = self.beam_rounds * self.branches * min(self.gradient_batch_size, train_size)
-        candidates = 1 + self.branches + (self.beam_rounds - 1) * (self.beam_width + self.branches)
-        validations = self.beam_rounds + self.run_initial_validation
+        return self._cost(self.beam_rounds, train_size, val_size)
+
+    def cheapest(self, train_size: int, val_size: int) -> Estimate:
+        """The cost of one round: what ends before that has found nothing."""
+        return self._cost(1, train_size, val_size)
+
+    def _cost(self, rounds: int, train_size: int, val_size: int) -> Estimate:
+        training = rounds * self.branches * min(self.gradient_batch_size, train_size)
+        candidates = 1 + self.branches + (rounds - 1) * (self.beam_width + self.branches)
+        validations = rounds + self.run_initial_validation
         return Estimate(
             rollouts=training + candidates * min(self.val_batch_size, val_size) + validations * val_size,
-            optimizer_calls=2 * self.beam_rounds * self.branches,
+            optimizer_calls=2 * rounds * self.branches,
         )

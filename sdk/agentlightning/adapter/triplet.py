@@ -15,9 +15,9 @@ from agentlightning.adapter.call import LLMCall, is_llm_call, llm_calls, repeate
 from agentlightning.adapter.credit import RewardMatchPolicy, credited
 from agentlightning.adapter.explanation import Explanation, LLMCallAdapter
 from agentlightning.adapter.numbered import JSON, decoded, nested
+from agentlightning.adapter.reward import finds_reward
 from agentlightning.adapter.tree import Tree
 from agentlightning.emitter import get_reward_value, is_reward_span
-from agentlightning.semconv import OPERATION_NAME, REWARD_PREFIX, ROLLOUT_SPAN
 from agentlightning.types import Span
 
 
@@ -152,7 +152,7 @@ class TracerTraceToTriplet(TraceToTripletBase):
             return f"its name does not match llm_call_match={self.llm_call_match!r}"
         if self.agent_match is not None and (agent is None or not re.search(self.agent_match, agent)):
             return f"its agent is {agent or 'none'}, which does not match agent_match={self.agent_match!r}"
-        if self.exclude_llm_call_in_reward and any(map(_finds_reward, tree.above(span))):
+        if self.exclude_llm_call_in_reward and any(map(finds_reward, tree.above(span))):
             return "it was called to find a reward"
         if span.status.status_code == "ERROR":
             return f"the call failed: {span.status.description or 'the span does not say how'}"
@@ -213,11 +213,6 @@ class LlmProxyTraceToTriplet(TraceToTripletBase):
 def _agent_of(span: Span, tree: Tree) -> str | None:
     names = (agent_name(around) for around in (span, *tree.above(span)))
     return next((name for name in names if name is not None), None)
-
-
-def _finds_reward(span: Span) -> bool:
-    is_operation = span.attributes.get(OPERATION_NAME) == REWARD_PREFIX
-    return is_operation or (span.name != ROLLOUT_SPAN and is_reward_span(span))
 
 
 def _no_token_ids(call: LLMCall) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agentlightning.algorithm.ledger import Ledger
 from agentlightning.errors import AlgorithmError
 from agentlightning.store.base import LightningStore
 from agentlightning.types import Dataset, NamedResources, Run
@@ -51,7 +52,10 @@ class Algorithm(ABC):
     progress: Callable[[str, int, int], None] | None = None
     needs_tasks = True
     """Whether there is nothing to do without a dataset."""
+    is_durable = False
+    """Whether it does all its work by a `Journal`, so that it can be resumed and keeps to a budget."""
     _store: LightningStore | None = None
+    _ledger: Ledger | None = None
     _adapter: "TraceAdapter[Any] | None" = None
     _initial_resources: NamedResources | None = None
     _run: Run | None = None
@@ -78,6 +82,14 @@ class Algorithm(ABC):
     def estimate(self, train_size: int, val_size: int) -> Estimate | None:
         """What a run on datasets of these sizes will cost. None: that is not known beforehand."""
         return None
+
+    def cheapest(self, train_size: int, val_size: int) -> Estimate | None:
+        """The least that a run has to spend to find anything. None: that is not known beforehand."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """What was chosen, JSON-able; a run is resumed only with the same."""
+        return {}
 
     def get_best_resources(self) -> NamedResources | None:
         """The best resources so far. None: there are none, or the algorithm does not look for any."""
@@ -107,6 +119,18 @@ class Algorithm(ABC):
                 "the algorithm has no store: run it by Trainer.fit(), or call set_store() before run()"
             )
         return self._store
+
+    def set_ledger(self, ledger: Ledger) -> None:
+        """Give the algorithm what its run has done and may spend, opened."""
+        self._ledger = ledger
+
+    async def open_ledger(self) -> Ledger:
+        """What the run has done and may spend; without one that was given, what its store has, and no limit."""
+        if self._ledger is not None:
+            return self._ledger
+        ledger = Ledger(self.get_store())
+        await ledger.open()
+        return ledger
 
     def set_adapter(self, adapter: "TraceAdapter[Any]") -> None:
         """Give the algorithm what turns spans into the data it learns from."""

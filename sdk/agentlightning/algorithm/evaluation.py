@@ -109,7 +109,7 @@ async def evaluate(
     in_time = await _wait(store, rollout_ids, on_done, timeout_seconds)
     ended = {rollout.rollout_id: rollout for rollout in await store.query_rollouts(rollout_id_in=rollout_ids)}
     return [
-        _evaluation(task, ended[rollout_id], late=rollout_id not in in_time)
+        evaluation_of(task, ended[rollout_id], late=rollout_id not in in_time)
         for task, rollout_id in zip(tasks, rollout_ids, strict=True)
     ]
 
@@ -153,7 +153,17 @@ def score_of(rollout: Rollout) -> float | None:
         >>> score_of(Rollout(rollout_id="ro-1", input="why?", start_time=0, status="cancelled")) is None
         True
     """
-    return _evaluation(rollout.input, rollout, late=False).score
+    return evaluation_of(rollout.input, rollout, late=False).score
+
+
+def evaluation_of(task: Any, rollout: Rollout, *, late: bool = False) -> Evaluation:
+    """What became of a task, by its rollout as it ended; late: it was cancelled because time was over.
+
+    Example:
+        >>> evaluation_of("why?", Rollout(rollout_id="ro-1", input="why?", start_time=0, status="cancelled")).score
+    """
+    attempt = rollout.attempt if isinstance(rollout, AttemptedRollout) else None
+    return Evaluation(task, rollout, attempt.final_reward if attempt else None, _failure(rollout, late))
 
 
 async def _wait(
@@ -173,11 +183,6 @@ async def _wait(
         if late := [rollout_id for rollout_id in rollout_ids if rollout_id not in ended]:
             await store.cancel_rollouts(late)
     return ended
-
-
-def _evaluation(task: Any, rollout: Rollout, late: bool) -> Evaluation:
-    attempt = rollout.attempt if isinstance(rollout, AttemptedRollout) else None
-    return Evaluation(task, rollout, attempt.final_reward if attempt else None, _failure(rollout, late))
 
 
 def _failure(rollout: Rollout, late: bool) -> Failure | None:

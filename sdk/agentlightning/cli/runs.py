@@ -3,13 +3,13 @@
 import argparse
 from typing import Any
 
-from agentlightning.cli import export, ids, output
+from agentlightning.cli import export, ids, output, resume
 from agentlightning.store import LightningStoreClient
 
 
 def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command to those of a parser."""
-    runs = commands.add_parser("runs", help="what algorithms did: list, show, export")
+    runs = commands.add_parser("runs", help="what algorithms did: list, show, resume, export")
     verbs = runs.add_subparsers(required=True, metavar="COMMAND")
     listing = verbs.add_parser(
         "list",
@@ -28,6 +28,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     showing.add_argument("run_id", metavar="RUN", help="the run's id, or how it begins")
     showing.set_defaults(command=show_run)
+    resume.add_command(verbs, common)
     export.add_command(verbs, common)
 
 

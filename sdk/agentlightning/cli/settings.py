@@ -18,6 +18,8 @@ from agentlightning.cli.errors import NotUnderstoodError
 PREFIX = "AGL_"
 TEST_PREFIX = "AGL_TEST_"
 """Variables of this project's own tests, which set nothing."""
+RESUME = "AGL_RESUME"
+"""Says to a program which run it goes on with, and sets nothing."""
 TABLE = "tool.agentlightning"
 SERVER: Mapping[str, type] = {
     "db": str,
@@ -160,7 +162,7 @@ def _said(known: set[str]) -> dict[str, _Said]:
 
 def _in_environment() -> Iterator[_Said]:
     for variable, text in sorted(os.environ.items()):
-        if variable.startswith(PREFIX) and not variable.startswith(TEST_PREFIX):
+        if variable.startswith(PREFIX) and not variable.startswith(TEST_PREFIX) and variable != RESUME:
             yield _Said(variable.removeprefix(PREFIX).lower(), text, variable)
 
 

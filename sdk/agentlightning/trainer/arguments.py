@@ -14,7 +14,7 @@ from agentlightning.trainer.components import ALGORITHM, HOOK, STORE, TRACER, bu
 from agentlightning.types import NamedResources, as_resource
 
 if TYPE_CHECKING:
-    from agentlightning.algorithm import Algorithm
+    from agentlightning.algorithm import Algorithm, Budget
     from agentlightning.runner import Hook
     from agentlightning.store import LightningStoreClient
     from agentlightning.tracer import Tracer
@@ -191,6 +191,26 @@ def prices_of(prices: object) -> dict[str, tuple[float, float]]:
         if not isinstance(price, tuple | list) or len(price) != 2 or not all(map(_is_price, price)):
             raise TrainerError(f"prices[{model!r}] is {price!r}, expected two numbers: {wanted}")
     return {str(model): (sent, received) for model, (sent, received) in prices.items()}
+
+
+def budget_of(budget: object, prices: Mapping[str, object]) -> "Budget":
+    """What may be spent.
+
+    Raises:
+        TrainerError: It is none, or limits money and nothing says what that buys.
+    """
+    from agentlightning.algorithm import Budget
+
+    if budget is None:
+        return Budget()
+    if not isinstance(budget, Budget):
+        raise TrainerError(f"budget is {budget!r}, expected one: agl.Budget(rollouts=200)")
+    if budget.money is not None and not prices:
+        raise TrainerError(
+            f"budget.money is {budget.money!r}, but prices is empty: give prices={{model: (in, out)}}, what a million "
+            "tokens of each model cost"
+        )
+    return budget
 
 
 def refuse_proxy(llm_proxy: object) -> None:

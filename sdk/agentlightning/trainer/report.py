@@ -54,9 +54,25 @@ def result_lines(run: Run) -> list[str]:
             f"best prompt saved to {path}",
             f"use it without a server: agl.PromptTemplate.load({str(path)!r})",
         ]
+    lines += _budget_lines(run, summary)
     lines.append(f"see this again: agl runs show {run.run_id}")
     if "seconds" in summary:
         lines.append(_in_short(summary))
+    return lines
+
+
+def _budget_lines(run: Run, summary: dict[str, Any]) -> list[str]:
+    """What is spent of the budget, and how to go on with a run that it ended, or that ended before its time."""
+    spent = [
+        f"{value:,.6g} of {limit:,.6g} {name.replace('_', ' ')}"
+        + (f" ({value - limit:,.4g} over)" if value > limit else "")
+        for name, (value, limit) in (summary.get("budget") or {}).items()
+    ]
+    lines = [f"budget: {', '.join(spent)}"] if spent else []
+    if limit := summary.get("stopped_by"):
+        lines.append(f"stopped by {limit}; with a larger one it goes on: agl runs resume {run.run_id}")
+    elif run.status in ("failed", "cancelled") and (run.config or {}).get("started"):
+        lines.append(f"it can go on: agl runs resume {run.run_id}")
     return lines
 
 

@@ -8,21 +8,23 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from agentlightning import logs
 from agentlightning.adapter import TraceAdapter, Usage
 from agentlightning.adapter.usage import distinct_calls, summed
-from agentlightning.algorithm import Algorithm
-from agentlightning.algorithm.evaluation import Evaluation, evaluate, mean_reward
+from agentlightning.algorithm import Algorithm, Budget, BudgetSpent, Journal, Ledger
+from agentlightning.algorithm.evaluation import mean_reward
+from agentlightning.algorithm.ledger import OPTIMIZER_LABELS
 from agentlightning.errors import AgentCheckError, AgentError, AlgorithmError, StoreError
 from agentlightning.litagent import LitAgent
 from agentlightning.runner import Hook, LitAgentRunner
 from agentlightning.runner.execution import in_thread
 from agentlightning.runner.failure import failure_of
 from agentlightning.store import LightningStoreClient
-from agentlightning.trainer import report
+from agentlightning.trainer import means, report, resumption
 from agentlightning.trainer.execution import ExecutionStrategy, Strategy, runners_for
 from agentlightning.trainer.interruption import Interruption, run_anywhere
 from agentlightning.trainer.progress import Progress
@@ -34,6 +36,7 @@ from agentlightning.trainer.work import Runners, Work
 from agentlightning.types import (
     AttemptedRollout,
     Dataset,
+    Failure,
     NamedResources,
     PromptTemplate,
     ResourcesUpdate,
@@ -49,6 +52,8 @@ _LAST_WORD_SECONDS: Final = 1.0
 """How long a run that ends tries to tell the store what becomes of it."""
 _UNDONE: Final[tuple[RolloutStatus, ...]] = ("queuing", "preparing", "running", "requeuing")
 
+_NOT_COUNTED: Final = (CHECK_LABELS, OPTIMIZER_LABELS)
+"""Labels of what is no rollout that the algorithm has the agent do."""
 _ENDS: Final[Sequence[RolloutStatus]] = ("succeeded", "failed", "cancelled")
 _PORTION: Final = 1000
 
@@ -75,17 +80,23 @@ class Session:
     port: int | None
     hooks: Sequence[Hook]
     prices: Prices
+    budget: Budget
+    resume: str | None = None
+    resume_changed: bool = False
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
         self._progress = Progress(self.prices)
         self._of_run: LightningStoreClient | None = None
+        self._fit = resumption.count_fit()
+        if self.resume is None and (asked := resumption.asked_for(self._fit)) is not None:
+            self.resume, self.resume_changed = asked
 
     def run(self) -> TrainResult:
         """Start what is needed, train, take everything down again, and tell what came of it."""
         if self.algorithm.needs_tasks and not (_length(self.train) or _length(self.val)):
             raise AlgorithmError("there is nothing to train on: give fit() a train_dataset or a val_dataset")
-        queue = self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
+        means.check(self.algorithm, self.budget, self.resume, *map(_length, (self.train, self.val, self.test)))
         with (
             logs.shown(),
             Interruption() as interruption,
@@ -93,6 +104,10 @@ class Session:
             self._progress.shown(is_live=self.strategy != "threads"),
         ):
             _log.info("Initializing Trainer...")
+            before = None if self.resume is None else resumption.read_run(address, self.resume)
+            if before is not None and _is_finished(before):
+                return self._told_again(LightningStoreClient(address, run_id=before.run_id), before)
+            queue = before.queue if before else self.queue or f"trainer-{uuid.uuid4().hex[:12]}"
             client = LightningStoreClient(address, queue=queue)
             work = Work(self.agent, client, self.max_rollouts, self.max_concurrency, self.hooks, self.make_runner)
             runners = runners_for(work, self.n_runners, self.strategy)
@@ -100,18 +115,75 @@ class Session:
                 runners.start()
                 if embedded is not None:
                     embedded.keep_running()
-                result, lines = interruption.run(lambda: self._supervised(client, runners))
+                result, lines = interruption.run(lambda: self._kept(client, runners, before))
             finally:
                 runners.stop()
                 run_anywhere(self._cancel_rest)
         print(*lines, sep="\n")
         return result
 
-    async def _supervised(self, client: LightningStoreClient, runners: Runners) -> tuple[TrainResult, list[str]]:
+    def _told_again(self, store: LightningStoreClient, run: Run) -> TrainResult:
+        """What a run came to that has nothing left to do."""
+
+        async def read() -> NamedResources | None:
+            best = None if run.best_resources_id is None else await store.get_resources_by_id(run.best_resources_id)
+            await store.close()
+            return best.resources if best else None
+
+        print(f"run {run.run_id} has succeeded already: nothing is done")
+        print(*report.result_lines(run), sep="\n")
+        path = run.summary.get("prompt_path")
+        return _result(run, run_anywhere(read), Path(path) if path else None)
+
+    async def _kept(
+        self, client: LightningStoreClient, runners: Runners, before: Run | None
+    ) -> tuple[TrainResult, list[str]]:
+        """Work on a new run, or on the one from before, and let nobody else."""
+        if before is None:
+            run = await client.create_run(self._name, queue=client.queue, config=self._config())
+        else:
+            run = before
+        with resumption.worked_on(run.run_id, self.folder / run.run_id):
+            if before is not None:
+                if not self.resume_changed:
+                    resumption.check_unchanged(run, self._made_of())
+                run = await client.update_run(run.run_id, status="running")
+            return await self._supervised(client, runners, run, before.failure if before else None)
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.algorithm, "__name__", type(self.algorithm).__name__)
+
+    def _made_of(self) -> dict[str, Any]:
+        datasets = {"train_dataset": self.train, "val_dataset": self.val, "test_dataset": self.test}
+        return resumption.made_of(self._name, self.algorithm.settings(), self.agent, self.initial_resources, datasets)
+
+    def _config(self) -> dict[str, Any]:
+        if not self.algorithm.is_durable:
+            return {"settings": self.algorithm.settings()}
+        return {
+            "made_of": self._made_of(),
+            "budget": dataclasses.asdict(self.budget),
+            "started": resumption.started(self._fit),
+        }
+
+    async def _open_journal(self, store: LightningStoreClient, run: Run, after: Failure | None) -> None:
+        planned = ((run.config or {}).get("budget") or {}).get("rollouts")
+        ledger = Ledger(store, self.budget, planned=planned, price=partial(cost_of, prices=self.prices))
+        await ledger.open(restart=self.queue is None and self.n_runners > 0, after=after)
+        ledger.hold_back(2 * _length(self.test))
+        tasks = {
+            "train": tasks_of(self.train, means.CHECKS) or tasks_of(self.val, means.CHECKS),
+            "test": tasks_of(self.test),
+        }
+        self._journal = Journal(ledger, tasks)
+
+    async def _supervised(
+        self, client: LightningStoreClient, runners: Runners, run: Run, after: Failure | None
+    ) -> tuple[TrainResult, list[str]]:
         """Train until done, or until the runners cannot go on."""
-        name = getattr(self.algorithm, "__name__", type(self.algorithm).__name__)
-        run = await client.create_run(name, queue=client.queue)
         self._of_run = store = client.bind(run_id=run.run_id)
+        await self._open_journal(store, run, after)
         self._following = asyncio.create_task(self._progress.follow(store))
         training = asyncio.create_task(self._train_and_test(store, run))
         watching = asyncio.create_task(runners.watch(store))
@@ -124,10 +196,12 @@ class Session:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_LAST_WORD_SECONDS):
                     await client.update_run(run.run_id, status="cancelled")
+            self._say_how_to_go_on(run)
             raise
         except Exception as error:
             with contextlib.suppress(StoreError):  # it would hide what matters
                 await client.update_run(run.run_id, status="failed", failure=failure_of(error))
+            self._say_how_to_go_on(run)
             raise
         finally:
             tasks = training, watching, self._following
@@ -135,6 +209,10 @@ class Session:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await client.close()
+
+    def _say_how_to_go_on(self, run: Run) -> None:
+        if self.algorithm.is_durable:
+            print(f"what run {run.run_id} has done is kept; it can go on: agl runs resume {run.run_id}", flush=True)
 
     async def _cancel_rest(self) -> None:
         """Cancel what the run has left undone: nobody waits for it, and runners elsewhere would go on with it."""
@@ -145,7 +223,7 @@ class Session:
 
     async def _train_and_test(self, store: LightningStoreClient, run: Run) -> tuple[TrainResult, list[str]]:
         print(f"store at {store.server_address} (look inside: grpcurl -plaintext {store.server_address} list)")
-        initial = await store.add_resources(self.initial_resources) if self.initial_resources else None
+        initial = await self._journal.add("add/v0", self.initial_resources, None) if self.initial_resources else None
         calls = await self._check(store, initial)
         test_rollouts = 0 if self.test is None else 2 * len(self.test)
         estimate = self.algorithm.estimate(_length(self.train), _length(self.val))
@@ -157,9 +235,9 @@ class Session:
 
     async def _check(self, store: LightningStoreClient, resources: ResourcesUpdate | None) -> int:
         """Run one rollout and show its trace, so that a broken agent costs one call; say how many models it called."""
-        if not (tasks := tasks_of(self.train, 1) or tasks_of(self.val, 1)):
+        if not self._journal.datasets["train"]:
             return 0  # The algorithm has tasks of its own.
-        [evaluation] = await evaluate(store, resources, tasks, mode="train", labels=CHECK_LABELS)
+        [evaluation] = await self._journal.evaluate("check", resources, [0], "train", labels=CHECK_LABELS)
         spans = await store.query_spans(evaluation.rollout.rollout_id, "latest")
         for line in report.trace_lines(evaluation, spans):
             print(f"check: {line}")
@@ -176,6 +254,7 @@ class Session:
     def _give(self, store: LightningStoreClient, run: Run) -> None:
         self.algorithm.set_store(store)
         self.algorithm.set_run(run)
+        self.algorithm.set_ledger(self._journal.ledger)
         self.algorithm.set_adapter(self.adapter)
         self.algorithm.set_initial_resources(self.initial_resources)
         self.algorithm.progress = self._progress
@@ -207,6 +286,7 @@ class Session:
             "test_rollouts": 0 if scores is None else 2 * _length(self.test),
             "statuses": await _statuses(store),
             "retried": await _retried(store),
+            "budget": means.standing(self._journal.ledger),
             "seconds": time.monotonic() - self._began,
             "initial_prompt": None if first is None else first[1].template,
             "best_prompt": None if tuned is None else tuned[1].template,
@@ -219,7 +299,11 @@ class Session:
     async def _spendings(self, store: LightningStoreClient, summary: dict[str, Any]) -> dict[str, Any]:
         """What the agents' and the algorithm's calls of models came to."""
         of_agents = await self._progress.spent(store, self._following)
-        usage = None if of_agents is None else summed([of_agents, usage_of_summary(summary)])
+        usage = (
+            None
+            if of_agents is None
+            else summed([of_agents, {} if self._journal.ledger.calls else usage_of_summary(summary)])
+        )
         return {
             "failed": self._progress.failed,
             "tokens": None if usage is None else {model: dataclasses.asdict(used) for model, used in usage.items()},
@@ -245,30 +329,36 @@ class Session:
             return None
         done = 0
 
-        def on_done(_: object) -> None:
+        def on_done(step: str, split: str) -> None:
             nonlocal done
             done += 1
             self._progress("test split", done, 2 * len(tasks))
 
-        baseline = await evaluate(store, initial, tasks, mode="test", on_done=on_done)
-        after: list[Evaluation] = await evaluate(store, best, tasks, mode="test", on_done=on_done)
+        self._journal.on_done = on_done
+        self._journal.ledger.hold_back(0)
+        try:
+            baseline = await self._journal.evaluate("test/first", initial, range(len(tasks)), "test")
+            after = await self._journal.evaluate("test/best", best, range(len(tasks)), "test")
+        except BudgetSpent as spent:
+            _log.warning("The test split is left out: %s", spent)
+            return None
         return {"baseline": mean_reward(baseline), "best": mean_reward(after)}
 
 
 async def _spent(store: LightningStoreClient) -> int:
-    """How many rollouts the run has made, the one that was shown beforehand not counted."""
+    """How many rollouts of the agent the run has made, the one that was shown beforehand not counted."""
     made = await store.query_rollouts(limit=1)
-    shown = await store.query_rollouts(labels=CHECK_LABELS, limit=1)
-    return made.total - shown.total
+    others = [await store.query_rollouts(labels=labels, limit=1) for labels in _NOT_COUNTED]
+    return made.total - sum(each.total for each in others)
 
 
 async def _statuses(store: LightningStoreClient) -> dict[str, int]:
-    """How many rollouts of the run ended how, the one that was shown beforehand not counted."""
+    """How many rollouts of the agent ended how, the one that was shown beforehand not counted."""
     counts: dict[str, int] = {}
     for status in _ENDS:
         ended = await store.query_rollouts(status_in=[status], limit=1)
-        shown = await store.query_rollouts(status_in=[status], labels=CHECK_LABELS, limit=1)
-        counts[status] = ended.total - shown.total
+        others = [await store.query_rollouts(status_in=[status], labels=labels, limit=1) for labels in _NOT_COUNTED]
+        counts[status] = ended.total - sum(each.total for each in others)
     return counts
 
 
@@ -283,7 +373,11 @@ async def _retried(store: LightningStoreClient) -> int:
 
 def _was_retried(rollout: Rollout) -> bool:
     is_later = isinstance(rollout, AttemptedRollout) and rollout.attempt.sequence_id > 1
-    return is_later and not CHECK_LABELS.items() <= rollout.labels.items()
+    return is_later and not any(labels.items() <= rollout.labels.items() for labels in _NOT_COUNTED)
+
+
+def _is_finished(run: Run) -> bool:
+    return run.status == "succeeded" and not (run.summary or {}).get("stopped_by")
 
 
 def _length(dataset: Dataset[Any] | None) -> int:

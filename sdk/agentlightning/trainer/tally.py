@@ -5,6 +5,7 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 
 from agentlightning.algorithm.evaluation import score_of
+from agentlightning.algorithm.ledger import OPTIMIZER_LABELS
 from agentlightning.types import Rollout, RolloutMode, RolloutStatus
 from agentlightning.types.rollout import TERMINAL_STATUSES
 
@@ -45,7 +46,7 @@ class Tally:
         now = _State(rollout.status, rollout.mode, score_of(rollout) if rollout.is_terminal else None)
         self._states[rollout.rollout_id] = now
         self.ends += has_ended
-        if rollout.labels.get("phase") == CHECK_LABELS["phase"]:
+        if any(of.items() <= rollout.labels.items() for of in (CHECK_LABELS, OPTIMIZER_LABELS)):
             return has_ended
         self._count(now, 1)
         if before is not None:

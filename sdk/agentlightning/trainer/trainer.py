@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from agentlightning.errors import TrainerError
 from agentlightning.trainer.arguments import (
     algorithm_of,
+    budget_of,
     check_dataset,
     either,
     folder_of,
@@ -34,6 +35,7 @@ from agentlightning.types import UNSET, Dataset, Unset, tasks_of
 
 if TYPE_CHECKING:
     from agentlightning.adapter import TraceAdapter
+    from agentlightning.algorithm import Budget
     from agentlightning.litagent import LitAgent
     from agentlightning.runner import LitAgentRunner
     from agentlightning.server import LitRollout
@@ -72,6 +74,7 @@ class Trainer:
             its own, so what a hook counts is to be seen here only with `strategy="threads"`.
         prices: What a million tokens cost, those sent and those that come back, by model, in any currency:
             `{"gpt-4.1-mini": (0.4, 1.6)}`. The cost of a run is unknown when a model it called has none.
+        budget: The most that a run may spend; its `money` goes by `prices`. None: no limit but that on failures.
         tracer: What records the agent's work, in every runner. None: a `Tracer`.
         instrumentors: The instrumentors that it enables; see `Tracer`.
         runner: What runs the agent. A class or function is called in each runner process, and for `tracer` and
@@ -116,6 +119,7 @@ class Trainer:
         folder: str | Path | None = None,
         hooks: Any = None,
         prices: Mapping[str, tuple[float, float]] | None = None,
+        budget: "Budget | None" = None,
         tracer: Any = None,
         instrumentors: Iterable[str] | None = None,
         runner: Any = None,
@@ -148,6 +152,7 @@ class Trainer:
         self.folder = folder_of(folder)
         self.hooks = hooks_of(hooks)
         self.prices = prices_of(prices)
+        self.budget = budget_of(budget, self.prices)
         most = either("max_rollouts", max_rollouts, "max_tasks", max_tasks)
         self._set_runner(
             runner, tracer_of(tracer, instrumentors), None if most is None else whole_number("max_rollouts", most, 1)
@@ -179,6 +184,8 @@ class Trainer:
         *,
         val_dataset: Dataset[Any] | None = None,
         test_dataset: Dataset[Any] | None = None,
+        resume: str | None = None,
+        resume_changed: bool = False,
     ) -> TrainResult: ...
     @overload
     def fit(
@@ -200,6 +207,8 @@ class Trainer:
         val_dataset: Dataset[Any] | None = None,
         test_dataset: Dataset[Any] | None = None,
         backend: str | None = None,
+        resume: str | None = None,
+        resume_changed: bool = False,
     ) -> TrainResult | None:
         """Train an agent, or do the rollouts that a server elsewhere queues.
 
@@ -222,6 +231,9 @@ class Trainer:
             test_dataset: Tasks that nothing is learnt from or chosen by: the initial and the best resources are scored
                 on them at the end.
             backend: The backend, if it is another than the trainer's.
+            resume: A run to go on with, `run-...`, from where it was ended by its budget, by Ctrl-C or in any other
+                way: what it did is not done again. Everything but the budget has to be as it was.
+            resume_changed: Whether to go on though it is not. What still is the same is not done again.
 
         Returns:
             What training came to; None after the work for a backend.
@@ -252,7 +264,14 @@ class Trainer:
         if algorithm is not None or backend is not None or self.backend is not None:
             trainer = self._for(backend or self.backend, algorithm)
             if trainer._has_algorithm or train_dataset is not None or val_dataset is not None:
-                return trainer.fit(agent, train_dataset, val_dataset=val_dataset, test_dataset=test_dataset)
+                return trainer.fit(
+                    agent,
+                    train_dataset,
+                    val_dataset=val_dataset,
+                    test_dataset=test_dataset,
+                    resume=resume,
+                    resume_changed=resume_changed,
+                )
             trainer._work(agent)
             return None
         agent = as_agent(agent)
@@ -276,6 +295,9 @@ class Trainer:
             port=self.port,
             hooks=self.hooks,
             prices=self.prices,
+            budget=self.budget,
+            resume=resume,
+            resume_changed=resume_changed,
         ).run()
 
     @overload
@@ -324,6 +346,7 @@ class Trainer:
         trainer = copy.copy(self)
         trainer.backend = None
         trainer.algorithm, trainer.strategy = algorithm_of("baseline"), "threads"
+        trainer.budget = budget_of(None, {})
         trainer.n_runners = trainer.max_concurrency = 1
         return trainer.fit(agent, tasks_of(train_dataset, _DEV_TASKS), val_dataset=tasks_of(val_dataset, _DEV_TASKS))
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from agentlightning import LLM, LightningStore, PromptTemplate, Run, TraceToMessages
+from agentlightning.algorithm import Budget, Ledger
 from agentlightning.testing import ChatReply, ChatRequest, OpenAIServer
 from agentlightning_algorithms.apo import APO
 from openai import AsyncOpenAI
@@ -35,6 +36,12 @@ def criticise_and_edit(request: ChatRequest) -> ChatReply:
 
 
 @pytest.fixture
+def answer() -> Callable[[ChatRequest], ChatReply]:
+    """The models unless a test says otherwise: what is missed is named, and added."""
+    return criticise_and_edit
+
+
+@pytest.fixture
 def optimize(store: LightningStore, working: Callable[..., Any]) -> Optimize:
     """Runs APO with the tutorial's settings on 28 train and 29 validation tasks."""
 
@@ -43,6 +50,8 @@ def optimize(store: LightningStore, working: Callable[..., Any]) -> Optimize:
         answer: Callable[[ChatRequest], ChatReply] = criticise_and_edit,
         *,
         run: Run | None = None,
+        is_new: bool = False,
+        budget: Budget | None = None,
         prompt: PromptTemplate = SEED,
         traced: bool = True,
         train: list[str] = TASKS[:28],
@@ -53,7 +62,11 @@ def optimize(store: LightningStore, working: Callable[..., Any]) -> Optimize:
         with OpenAIServer(answer) as server:
             async with AsyncOpenAI(api_key="none", base_url=server.base_url, max_retries=0) as client:
                 algorithm = APO[str](client, **TUTORIAL | settings)
-                algorithm.set_store(store)
+                mine = store.bind(run_id=(await store.create_run("APO")).run_id) if is_new else store
+                algorithm.set_store(mine)
+                if budget is not None:
+                    await (ledger := Ledger(mine, budget)).open()
+                    algorithm.set_ledger(ledger)
                 algorithm.set_adapter(TraceToMessages())
                 algorithm.set_initial_resources({"model": MODEL, "prompt": prompt, "second": SEED})
                 algorithm.progress = on_progress

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agentlightning import AlgorithmError, Failure, LightningStore, PromptTemplate, TraceToMessages
-from agentlightning.algorithm import Estimate
+from agentlightning import AlgorithmError, Failure, LightningStore, PromptTemplate, Rollout, TraceToMessages
+from agentlightning.algorithm import Budget, Estimate
 from agentlightning.testing import ChatReply, ChatRequest
 from agentlightning_algorithms.apo import APO
 from openai import AsyncOpenAI
@@ -31,6 +31,11 @@ def new(algorithm: APO[str]) -> list[dict[str, Any]]:
     """What came of the branches, in their order."""
     candidates: list[dict[str, Any]] = algorithm.summary()["candidates"]
     return candidates[1:]
+
+
+async def of_agent(store: LightningStore) -> list[Rollout]:
+    """The rollouts but for the calls of critic and editor."""
+    return [rollout for rollout in await store.query_rollouts() if rollout.labels.get("kind") != "optimizer"]
 
 
 def without_ids(summary: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +66,7 @@ async def test_the_tutorial_costs_229_rollouts_and_16_calls_as_estimated(
 
     algorithm = await optimize(answer=answer, on_progress=lambda *report: progress.append(report))
     assert algorithm.estimate(28, 29) == Estimate(rollouts=229, optimizer_calls=16)
-    assert (len(await store.query_rollouts()), len(calls)) == (229, 16)
+    assert (len(await of_agent(store)), len(calls)) == (229, 16)
     assert (algorithm.summary()["rollouts"], algorithm.summary()["optimizer_calls"]) == (229, 16)
     assert [done for _, done, _ in progress] == list(range(1, 230))
     told = algorithm.summary()["optimizer_tokens"]
@@ -120,7 +125,7 @@ async def test_versions_are_kept_with_the_other_resources_and_the_run(
     assert best.resources == algorithm.get_best_resources()
     assert set(best.resources) == {"model", "prompt", "second"}
     assert best.resources["prompt"] == algorithm.get_best_prompt()
-    assert len({rollout.resources_id for rollout in await store.query_rollouts()}) == len(ids)
+    assert len({rollout.resources_id for rollout in await of_agent(store)}) == len(ids)
 
 
 async def test_a_summary_is_json_and_tells_every_candidate_and_its_descent(optimize: Optimize) -> None:
@@ -135,10 +140,22 @@ async def test_a_summary_is_json_and_tells_every_candidate_and_its_descent(optim
 
 
 async def test_a_seed_fixes_the_run_whatever_ends_first(optimize: Optimize) -> None:
-    runs = [await optimize(NoisyAgent(), gradient_batch_size=20, seed=seed) for seed in (3, 3, 4)]
+    runs = [await optimize(NoisyAgent(), gradient_batch_size=20, seed=seed, is_new=True) for seed in (3, 3, 4)]
     first, second, other = (without_ids(algorithm.summary()) for algorithm in runs)
     assert first == second
     assert first != other
+
+
+@pytest.mark.parametrize("rollouts", [100])
+async def test_a_budget_ends_a_run_with_what_it_found_and_a_larger_one_goes_on_as_if_nothing_had_been(
+    optimize: Optimize, store: LightningStore, rollouts: int
+) -> None:
+    stopped = await optimize(budget=Budget(rollouts=rollouts))
+    assert stopped.summary()["stopped_by"] == f"the budget of {rollouts} rollouts"
+    assert len(await of_agent(store)) <= rollouts
+    resumed, undisturbed = await optimize(), await optimize(is_new=True)
+    assert len(await of_agent(store)) == 229
+    assert without_ids(resumed.summary()) == without_ids(undisturbed.summary())
 
 
 async def test_the_same_prompt_is_never_tried_twice_on_a_task_at_once(
@@ -146,7 +163,7 @@ async def test_the_same_prompt_is_never_tried_twice_on_a_task_at_once(
 ) -> None:
     await optimize(gradient_batch_size=10, train=[f"north {index}" for index in range(15)])
     tries: dict[tuple[str | None, str], list[tuple[float, float | None]]] = defaultdict(list)
-    for rollout in await store.query_rollouts():
+    for rollout in await of_agent(store):
         tries[rollout.resources_id, rollout.input].append((rollout.start_time, rollout.end_time))
     repeated = [sorted(times) for times in tries.values() if len(times) > 1]
     assert repeated
@@ -213,7 +230,7 @@ async def test_an_edit_that_cannot_be_tried_is_sent_back_once_and_then_dropped(
     assert {branch["resources_id"] for branch in new(algorithm)} == {None}
     assert algorithm.summary()["dropped_branches"] == 4
     assert algorithm.get_best_prompt() == PromptTemplate(template="Go: {task}.")
-    assert len(await store.query_rollouts()) == 29 + 16 + 10 + 29
+    assert len(await of_agent(store)) == 29 + 16 + 10 + 29
 
 
 async def test_an_edit_that_was_sent_back_may_come_back_better(optimize: Optimize) -> None:
