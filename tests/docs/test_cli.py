@@ -63,7 +63,7 @@ def first_line(line: str, folder: Path) -> str:
 def on_ids_of_its_own(line: str, ids: dict[str, str], folder: Path) -> str:
     for name, known in ids.items():
         line = line.replace(name, known)
-    return re.sub(r"[\w-]+\.(jsonl|txt|db)", lambda file: str(folder / file[0]), line)
+    return re.sub(r"[\w-]+\.(jsonl|txt|db|html)", lambda file: str(folder / file[0]), line)
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if not line.startswith(ENDLESS)])

@@ -141,7 +141,8 @@ def test_a_run_that_is_killed_and_resumed_comes_to_the_same_and_pays_nothing_twi
     again, calls_again = killed.attempts()
     assert (len(again), len(calls_again)) == (len(rollouts), len(calls))
     repeated, asked_again = sum(again) - len(again), sum(calls_again) - len(calls_again)
-    assert repeated <= kills * RUNNERS and asked_again <= kills * IN_FLIGHT
+    # A runner has one rollout at work, and may be claiming the next.
+    assert repeated <= kills * 2 * RUNNERS and asked_again <= kills * IN_FLIGHT
     tell(
         f"resume: {kills} times {number.name} for a trainer: the same prompt, {repeated} of {len(again)} rollouts and "
         f"{asked_again} of {len(calls_again)} calls begun again"

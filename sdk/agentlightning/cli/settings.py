@@ -48,6 +48,8 @@ ONLY_FLAGS = frozenset(
         "full",
         "once",
         "lifeline",
+        "markdown",
+        "html",
     }
 )
 """Options that say which objects or what once: set for good, they would change commands behind one's back."""

@@ -95,6 +95,11 @@ class Progress:
         return self._spending.usage if self._spending and has_caught_up else None
 
     @property
+    def by_rollout(self) -> dict[str, dict[str, Usage]]:
+        """What the calls of the models of each rollout that was read came to."""
+        return self._spending.by_rollout if self._spending else {}
+
+    @property
     def failed(self) -> int:
         """How many rollouts have failed."""
         return self._tally.failed

@@ -24,7 +24,8 @@ from agentlightning.runner import Hook, LitAgentRunner
 from agentlightning.runner.execution import in_thread
 from agentlightning.runner.failure import failure_of
 from agentlightning.store import LightningStoreClient
-from agentlightning.trainer import means, report, resumption
+from agentlightning.trainer import holdout, means, report, resumption
+from agentlightning.trainer.costs import with_costs
 from agentlightning.trainer.execution import ExecutionStrategy, Strategy, runners_for
 from agentlightning.trainer.interruption import Interruption, run_anywhere
 from agentlightning.trainer.progress import Progress
@@ -274,7 +275,7 @@ class Session:
         spent = await _spent(store)
         found = self.algorithm.get_best_resources()
         best = initial if found is None or initial is None else await self._written(store, run.run_id, found, initial)
-        scores = await self._test_scores(store, initial, best)
+        scores, on_pairs = await self._test_scores(store, initial, best)
         tuned = None if found is None else _prompt(best)
         first = None if tuned is None else _prompt(initial)
         path = None if tuned is None else tuned[1].save(self.folder / run.run_id / tuned[0])
@@ -282,6 +283,7 @@ class Session:
         summary |= await self._spendings(store, summary) | {
             "validation": _validation(summary),
             "test": scores,
+            "holdout": on_pairs,
             "rollouts": summary.get("rollouts", spent),
             "test_rollouts": 0 if scores is None else 2 * _length(self.test),
             "statuses": await _statuses(store),
@@ -291,9 +293,12 @@ class Session:
             "initial_prompt": None if first is None else first[1].template,
             "best_prompt": None if tuned is None else tuned[1].template,
             "prompt_path": None if path is None else str(path),
+            "report_paths": [] if path is None else report.report_paths(path.parent),
         }
         changes: dict[str, Any] = {} if best is None else {"best_resources": best}
         run = await store.update_run(run.run_id, status="succeeded", summary=summary, **changes)
+        if path is not None:
+            report.save_reports(run, path.parent)
         return _result(run, found, path), report.result_lines(run)
 
     async def _spendings(self, store: LightningStoreClient, summary: dict[str, Any]) -> dict[str, Any]:
@@ -308,7 +313,17 @@ class Session:
             "failed": self._progress.failed,
             "tokens": None if usage is None else {model: dataclasses.asdict(used) for model, used in usage.items()},
             "cost": None if usage is None else cost_of(usage, self.prices),
+            **({} if usage is None else await self._curve(store, summary)),
         }
+
+    async def _curve(self, store: LightningStoreClient, summary: dict[str, Any]) -> dict[str, Any]:
+        """The curve of a search with what had been spent at each point."""
+        if not self.prices or not summary.get("curve"):
+            return {}
+        rollouts = [rollout async for rollout in store.iter_rollouts()]
+        has_own_calls = bool(usage_of_summary(summary))
+        used = self._progress.by_rollout
+        return {"curve": with_costs(summary["curve"], rollouts, used, self.prices, has_own_calls=has_own_calls)}
 
     async def _written(
         self, store: LightningStoreClient, run_id: str, found: NamedResources, initial: ResourcesUpdate
@@ -323,10 +338,10 @@ class Session:
 
     async def _test_scores(
         self, store: LightningStoreClient, initial: ResourcesUpdate | None, best: ResourcesUpdate | None
-    ) -> dict[str, float] | None:
-        """The mean rewards of the first and the best resources on the test split, one after the other."""
+    ) -> tuple[dict[str, float] | None, dict[str, Any] | None]:
+        """The mean rewards of the first and the best resources on the test split, and what the pairs of them say."""
         if not (tasks := tasks_of(self.test)):
-            return None
+            return None, None
         done = 0
 
         def on_done(step: str, split: str) -> None:
@@ -341,8 +356,9 @@ class Session:
             after = await self._journal.evaluate("test/best", best, range(len(tasks)), "test")
         except BudgetSpent as spent:
             _log.warning("The test split is left out: %s", spent)
-            return None
-        return {"baseline": mean_reward(baseline), "best": mean_reward(after)}
+            return None, None
+        scores = {"baseline": mean_reward(baseline), "best": mean_reward(after)}
+        return scores, holdout.compared(baseline, after)
 
 
 async def _spent(store: LightningStoreClient) -> int:

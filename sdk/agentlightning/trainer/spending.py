@@ -39,10 +39,12 @@ class SpendingReader:
 
     Attributes:
         usage: What their calls came to so far.
+        by_rollout: The same for each of them.
     """
 
     def __init__(self, store: LightningStoreClient) -> None:
         self.usage: dict[str, Usage] = {}
+        self.by_rollout: dict[str, dict[str, Usage]] = {}
         self._store = store
         self._unread: asyncio.Queue[str] = asyncio.Queue()
 
@@ -61,7 +63,9 @@ class SpendingReader:
             while len(rollout_ids) < _BATCH and not self._unread.empty():
                 rollout_ids.append(self._unread.get_nowait())
             read = await asyncio.gather(*map(self._store.query_spans, rollout_ids))
-            self.usage = summed([self.usage, *map(usage_by_model, read)])
+            used = [usage_by_model(spans) for spans in read]
+            self.by_rollout |= zip(rollout_ids, used, strict=True)
+            self.usage = summed([self.usage, *used])
             for _ in rollout_ids:
                 self._unread.task_done()
 

@@ -139,6 +139,15 @@ async def test_a_summary_is_json_and_tells_every_candidate_and_its_descent(optim
     assert summary["settings"]["seed"] == 0
 
 
+async def test_a_summary_tells_when_the_best_changed_and_when_each_candidate_was_made(optimize: Optimize) -> None:
+    summary = (await optimize()).summary()
+    first, *_, last = summary["curve"]
+    assert first == {"rollouts": 29, "cost": None, "version": "v0", "score": summary["baseline_score"]}
+    assert last == {"rollouts": 229, "cost": None, "version": summary["best_version"], "score": summary["best_score"]}
+    made = {candidate["version"]: candidate["at_rollouts"] for candidate in summary["candidates"]}
+    assert (made["v0"], made["v1"]) == (0, 45)
+
+
 async def test_a_seed_fixes_the_run_whatever_ends_first(optimize: Optimize) -> None:
     runs = [await optimize(NoisyAgent(), gradient_batch_size=20, seed=seed, is_new=True) for seed in (3, 3, 4)]
     first, second, other = (without_ids(algorithm.summary()) for algorithm in runs)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import agentlightning as agl
+import pytest
 from agentlightning.store.embedded import EmbeddedStore
 
 Agl = Callable[..., Awaitable[Any]]
@@ -24,6 +25,25 @@ async def test_runs_are_listed_newest_first(command: Agl, store: Store) -> None:
 async def test_a_run_is_shown_by_the_beginning_of_its_id(command: Agl, run_store: Store) -> None:
     told = await command("runs", "show", str(run_store.run_id)[:-1])
     assert told.out.startswith(f"run {run_store.run_id}: APO, running\n")
+
+
+@pytest.mark.parametrize(("option", "beginning"), [("--markdown", "# APO run-"), ("--html", "<!doctype html>")])
+async def test_a_report_is_written_to_a_file(
+    command: Agl, run_store: Store, tmp_path: Path, option: str, beginning: str
+) -> None:
+    file = tmp_path / "report"
+    told = await command("runs", "show", str(run_store.run_id), option, str(file))
+    assert (told.status, told.out) == (0, f"{file}\n")
+    assert file.read_text().startswith(beginning)
+    assert (await command("runs", "show", str(run_store.run_id), option, str(file), "--json")).json == {
+        "path": str(file)
+    }
+
+
+async def test_a_report_is_written_in_one_form_at_a_time(command: Agl) -> None:
+    told = await command("runs", "show", "run-1", "--html", "a", "--markdown", "b")
+    assert told.status == 2
+    assert "not allowed with argument" in told.err
 
 
 async def test_a_run_is_exported_a_rollout_a_line_with_its_attempts_and_spans(

@@ -129,7 +129,7 @@ def test_a_budget_ends_a_run_well_and_a_larger_one_resumes_it(
     told = capsys.readouterr().out
     assert "the cheapest possible run: 4 rollouts, 0 optimizer calls" in told
     assert "budget: 7 of 8 rollouts" in told
-    assert f"with a larger one it goes on: agl runs resume {result.run_id}" in told
+    assert f"with a larger budget it goes on: agl runs resume {result.run_id}" in told
     again = fit(Search(), budget=agl.Budget(rollouts=10), resume=result.run_id)
     assert (len(done), again.summary["stopped_by"]) == (10, None)
 

@@ -50,3 +50,4 @@ async def test_every_attempt_of_a_rollout_counts(store: agl.LightningStoreClient
     await reader.is_done()
     reading.cancel()
     assert reader.usage == {"m": Usage(calls=2, input_tokens=18, output_tokens=4)}
+    assert reader.by_rollout == {rollout.rollout_id: reader.usage}

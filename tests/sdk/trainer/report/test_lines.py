@@ -71,6 +71,30 @@ def test_what_was_spent_is_told_by_model() -> None:
     assert "failed: 3 of 40 rollouts" in lines
 
 
+def test_failures_are_told_by_kind_as_far_as_the_search_knows_them() -> None:
+    kinds = {"agent": 2, "timeout": 1, "invalid": 4}
+    assert "failed: 3 of 40 rollouts (2 agent, 1 timeout)" in result_lines(run(failed=3, rollouts=40, failures=kinds))
+    lines = result_lines(run(failed=5, rollouts=40, test_rollouts=20, failures=kinds))
+    assert "failed: 5 of 60 rollouts (in the search: 2 agent, 1 timeout)" in lines
+    assert "refused before a rollout was spent: 4 edits" in lines
+
+
+def test_a_run_that_was_stopped_says_how_to_go_on() -> None:
+    known = {"config": {"started": {"argv": ["train.py"]}}}
+    stopped = run(stopped_by="the budget of 40 rollouts").model_copy(update=known)
+    lines = result_lines(stopped)
+    assert "stopped by the budget of 40 rollouts" in lines
+    assert "with a larger budget it goes on: agl runs resume run-0123456789ab" in lines
+    done = run().model_copy(update=known)
+    for other in (done, stopped.model_copy(update={"config": None})):
+        assert not any("resume" in line for line in result_lines(other))
+
+
+def test_what_went_beyond_the_budget_is_told() -> None:
+    lines = result_lines(run(budget={"rollouts": [40, 40], "seconds": [61.5, 60.0]}))
+    assert "budget: 40 of 40 rollouts, 61.5 of 60 seconds (1.5 over)" in lines
+
+
 def test_an_unknown_cost_says_what_is_missing() -> None:
     tokens = {"m": {"calls": 2, "input_tokens": 1, "output_tokens": 1, "unmeasured_calls": 0}}
     assert any("Trainer(prices=" in line for line in result_lines(run(tokens=tokens, cost=None)))
