@@ -9,7 +9,7 @@ PROTOS := $(wildcard proto/agentlightning/v1/*.proto)
 GROUP := $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-python test-integrations faults bench bench-peer lint types imports proto proto-check format clean
+.PHONY: help demo install test test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-check format clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ bench: .venv/installed  ## Measure this machine's store, in under five minutes
 
 bench-peer: .venv/installed  ## The same beside agentlightning 0.3.0, which it installs for itself
 	$(BIN)/python tests/benchmarks --peer
+
+bench-apo: .venv/installed  ## Prompt optimizers beside each other in simulated worlds, in about ten minutes
+	$(BIN)/python tests/benchmarks/bench_apo.py
 
 lint: .venv/dev  ## ruff: lint and format
 	$(BIN)/ruff check .
