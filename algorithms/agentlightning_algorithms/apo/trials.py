@@ -60,7 +60,7 @@ class Trials:
             return room.reached
         if room.optimizer_calls is not None and room.optimizer_calls < 2:
             return f"the budget of {self.calls + room.optimizer_calls} optimizer calls"
-        which = "the budget of" if room.rollouts is not None else "the default of"
+        which = "the search's budget of" if room.rollouts is not None else "the default of"
         return f"{which} {self._total} rollouts"
 
     def left(self) -> Room:

@@ -143,7 +143,10 @@ async def test_a_budget_is_never_exceeded(race: Run, rollouts: int, calls: int |
     search, lab = await race(improving, better_each_time(), rollouts=rollouts, optimizer_calls=calls)
     assert lab.spent <= rollouts
     assert calls is None or len(lab.asked) <= calls
-    assert search.stopped_by in (f"the budget of {rollouts} rollouts", f"the budget of {calls} optimizer calls")
+    assert search.stopped_by in (
+        f"the search's budget of {rollouts} rollouts",
+        f"the budget of {calls} optimizer calls",
+    )
     assert search.summary()["rollouts"] == lab.spent
 
 

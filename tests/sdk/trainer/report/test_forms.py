@@ -14,12 +14,20 @@ def in_lines(run: agl.Run) -> str:
     return "\n".join(result_lines(run)) + "\n"
 
 
-@pytest.mark.parametrize(("form", "ending"), [(in_lines, "txt"), (markdown_page, "md"), (html_page, "html")])
+def check(file: str, told: str) -> None:
+    view = GOLDEN / file
+    if not view.exists():
+        view.write_text(told)
+        pytest.fail(f"{view} is new")
+    assert told == view.read_text()
+
+
+@pytest.mark.parametrize(("form", "ending"), [(in_lines, "txt"), (markdown_page, "md")])
 def test_a_run_is_told_as_it_was_looked_at(
     form: Callable[[agl.Run], str], ending: str, name: str, told: agl.Run
 ) -> None:
-    view = GOLDEN / f"{name}.{ending}"
-    if not view.exists():
-        view.write_text(form(told))
-        pytest.fail(f"{view} is new")
-    assert form(told) == view.read_text()
+    check(f"{name}.{ending}", form(told))
+
+
+def test_a_page_with_all_there_is_looks_as_it_was_looked_at(runs: dict[str, agl.Run]) -> None:
+    check("made.html", html_page(runs["made"]))
