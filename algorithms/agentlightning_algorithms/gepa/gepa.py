@@ -3,11 +3,12 @@
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from agentlightning import Algorithm, AlgorithmError, Dataset, NamedResources, PromptTemplate, Rollout
-from agentlightning.algorithm import Estimate
+from agentlightning import Algorithm, AlgorithmError, Dataset, NamedResources, PromptTemplate, RolloutMode
+from agentlightning.algorithm import Estimate, Journal
 from agentlightning.types import tasks_of
 
 from agentlightning_algorithms.gepa.model import Model
@@ -87,6 +88,8 @@ class GEPA(Algorithm):
         >>> trainer = agl.Trainer(algorithm=algorithm, initial_resources={"prompt_template": "{question}"})
     """
 
+    is_durable = True
+
     def __init__(
         self,
         reflection_client: "AsyncOpenAI | OpenAI",
@@ -124,11 +127,20 @@ class GEPA(Algorithm):
         self._max_rollouts = max_rollouts
         self._minibatch_size = minibatch_size
         self._search: Search | None = None
+        self._journal: Journal | None = None
 
     def estimate(self, train_size: int, val_size: int) -> Estimate:
         """What a run may cost at most, but for proposals that are sent back."""
         reflecting = max(0, self._max_rollouts - (val_size or train_size))
         return Estimate(rollouts=self._max_rollouts, optimizer_calls=reflecting // (2 * self._minibatch_size))
+
+    def settings(self) -> dict[str, Any]:
+        """All that was chosen, JSON-able."""
+        return dict(self._settings)
+
+    def cheapest(self, train_size: int, val_size: int) -> Estimate:
+        """The least that can try one other prompt."""
+        return Estimate(rollouts=self._least(val_size or train_size), optimizer_calls=1)
 
     async def run(self, train_dataset: Dataset[Any] | None = None, val_dataset: Dataset[Any] | None = None) -> None:
         """Search for better prompt templates.
@@ -149,11 +161,18 @@ class GEPA(Algorithm):
         train = tasks_of(train_dataset)
         val = tasks_of(val_dataset) or train
         self._check_sizes(len(train), len(val))
-        trials = Trials(self.get_store(), initial, self._max_rollouts, self._timeout, self._count())
+        model = Model(self._client, self._reflection_model)
+        self._journal = Journal(
+            await self.open_ledger(),
+            {"train": train, "val": val},
+            ask_model=model.answer,
+            timeout_seconds=self._timeout,
+            on_done=self._count(),
+        )
         self._search = Search(
-            trials=trials,
+            trials=Trials(self._journal, initial, self._max_rollouts),
             record=Record({name: template.template for name, template in templates.items()}),
-            model=Model(self._client, self._reflection_model),
+            model=model,
             templates=templates,
             adapter=self.get_adapter(),
             train=train,
@@ -183,7 +202,7 @@ class GEPA(Algorithm):
 
     def summary(self) -> dict[str, Any]:
         """Scores, counts, settings, every candidate and every decision so far; empty before the run."""
-        if (search := self._search) is None:
+        if (search := self._search) is None or self._journal is None:
             return {}
         return {
             "selection": "gepa",
@@ -192,7 +211,7 @@ class GEPA(Algorithm):
             **search.record.summary(search.val),
             "rollouts": search.trials.spent,
             "optimizer_calls": search.model.calls,
-            "optimizer_tokens": {model: dict(counts) for model, counts in search.model.tokens.items()},
+            "optimizer_tokens": {model: asdict(used) for model, used in self._journal.usage.items()},
             "stopped_by": search.stopped_by,
             "failures": {
                 kind: search.trials.failures[kind] for kind in ("agent", "timeout", "infrastructure", "invalid")
@@ -202,7 +221,7 @@ class GEPA(Algorithm):
     def _check_sizes(self, train_size: int, val_size: int) -> None:
         if not train_size:
             raise AlgorithmError("GEPA needs a train_dataset: give some tasks to Trainer.fit(train_dataset=...)")
-        needed = 2 * val_size + 2 * self._minibatch_size
+        needed = self._least(val_size)
         if self._max_rollouts < needed:
             raise AlgorithmError(
                 f"max_rollouts is {self._max_rollouts}, but to try one other prompt takes {needed}: {val_size} "
@@ -210,10 +229,13 @@ class GEPA(Algorithm):
                 "or give fewer validation tasks"
             )
 
-    def _count(self) -> Callable[[Rollout], None]:
+    def _least(self, val_size: int) -> int:
+        return 2 * val_size + 2 * self._minibatch_size
+
+    def _count(self) -> Callable[[str, RolloutMode], None]:
         done = 0
 
-        def count(_: Rollout) -> None:
+        def count(step: str, split: RolloutMode) -> None:
             nonlocal done
             done += 1
             self.notify("gepa", done, self._max_rollouts)

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentlightning import AlgorithmError
+from agentlightning.algorithm import Answer, Journal, ModelError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -24,62 +24,57 @@ _SILENCES = 3
 class Model:
     """The reflecting model.
 
+    Args:
+        client: What it is asked through.
+
     Attributes:
         name: Its name.
         calls: How many times it was asked.
-        tokens: What the calls that were answered came to, by model.
     """
 
     def __init__(self, client: "AsyncOpenAI | OpenAI", name: str) -> None:
         self._client = client
         self.name = name
         self._silences = 0
+        self._asked: Counter[str] = Counter()
         self.calls = 0
-        self.tokens: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    async def ask(self, message: str) -> str | None:
-        """The model's answer. None: there is none, which costs the caller one proposal.
+    async def ask(self, journal: Journal, step: str, message: str) -> str | None:
+        """The model's answer, which is kept under the step. None: there is none, which costs one proposal.
 
         Raises:
-            AlgorithmError: When it did not answer several times in a row.
+            ModelError: When it did not answer several times in a row; the run can be resumed.
+            BudgetSpent: When the call cannot be paid.
         """
+        self._asked[step] += 1
         self.calls += 1
         try:
-            completion = await self._complete(message)
-        except Exception as error:  # The client is the user's; whatever it raises is a call without an answer.
+            answer = await journal.ask(f"{step}/reflect/{self._asked[step]}", self.name, message)
+        except ModelError as error:
             self._endure(error)
             return None
         self._silences = 0
-        self._count(completion)
-        return (completion.choices[0].message.content or "").strip()
+        return answer
 
-    async def _complete(self, message: str) -> "ChatCompletion":
+    async def answer(self, model: str, message: str) -> Answer:
+        """Ask it, whatever that raises."""
         from openai import OpenAI
 
         create: Callable[..., Any] = self._client.chat.completions.create
-        request = {"model": self.name, "messages": [{"role": "user", "content": message}]}
+        request = {"model": model, "messages": [{"role": "user", "content": message}]}
         blocks = isinstance(self._client, OpenAI)
         completion: ChatCompletion = await (_aside(lambda: create(**request)) if blocks else create(**request))
-        return completion
+        text, usage = (completion.choices[0].message.content or "").strip(), completion.usage
+        return Answer(text, usage.prompt_tokens, usage.completion_tokens) if usage else Answer(text)
 
-    def _endure(self, error: Exception) -> None:
+    def _endure(self, error: ModelError) -> None:
         self._silences += 1
-        cause = f"{type(error).__name__}: {error}"
         if self._silences >= _SILENCES:
-            raise AlgorithmError(
-                f"{self.name} did not answer {_SILENCES} times in a row; the last error is {cause}. Check the base URL "
+            raise ModelError(
+                f"{self.name} did not answer {_SILENCES} times in a row; the last error is {error}. Check the base URL "
                 f"and the key of reflection_client, and the name: reflection_model={self.name!r}"
             ) from error
-        _log.error("%s did not answer: %s", self.name, cause)
-
-    def _count(self, completion: "ChatCompletion") -> None:
-        counts = self.tokens[self.name]
-        counts["calls"] += 1
-        if completion.usage is None:
-            counts["unmeasured_calls"] += 1
-        else:
-            counts["input_tokens"] += completion.usage.prompt_tokens
-            counts["output_tokens"] += completion.usage.completion_tokens
+        _log.error("%s did not answer: %s", self.name, error)
 
 
 async def _aside(blocking: Callable[[], T]) -> T:

@@ -45,7 +45,7 @@ class Reflection:
     before any rollout is spent on it.
 
     Attributes:
-        ask: Puts a message to the model.
+        ask: Puts a message to the model, under a step.
         record: Where candidates are noted.
         templates: The initial templates by their names.
         messages: The message's template, or one for each name; None: `gepa`'s own.
@@ -53,7 +53,7 @@ class Reflection:
         step: The iteration that goes on.
     """
 
-    ask: Callable[[str], str | None]
+    ask: Callable[[str, str], str | None]
     record: Record
     templates: Mapping[str, PromptTemplate]
     messages: str | Mapping[str, str] | None
@@ -81,7 +81,7 @@ class Reflection:
         message = self._message(name, texts[name], examples)
         proposal = Proposal(texts[name])
         while not proposal.is_usable and len(proposal.said) < _ANSWERS:
-            answer = self.ask(message + _complaint(proposal))
+            answer = self.ask(self.step, message + _complaint(proposal))
             if answer is None:
                 break
             proposal.said.append(answer)

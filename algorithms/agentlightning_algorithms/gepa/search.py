@@ -11,7 +11,7 @@ from typing import Any
 
 import gepa
 from agentlightning import LightningStore, PromptTemplate, TraceAdapter
-from agentlightning.algorithm import Evaluation
+from agentlightning.algorithm import BudgetSpent, Evaluation
 from gepa.core.adapter import EvaluationBatch
 
 from agentlightning_algorithms.gepa.bridge import Bridge
@@ -19,7 +19,7 @@ from agentlightning_algorithms.gepa.digest import conversations, example
 from agentlightning_algorithms.gepa.model import Model
 from agentlightning_algorithms.gepa.record import Record
 from agentlightning_algorithms.gepa.reflection import Reflection
-from agentlightning_algorithms.gepa.trials import BudgetSpent, Task, Trials
+from agentlightning_algorithms.gepa.trials import Task, Trials
 
 _log = logging.getLogger("agentlightning.algorithm.gepa")
 
@@ -70,14 +70,14 @@ class Search:
             await bridge.run(lambda: self._optimize(bridge))
         except BudgetSpent as spent:
             _log.info("Stopped: %s", spent)
-            self.stopped_by = self._budget
+            self.stopped_by = spent.limit
         self.record.end(self.trials.spent)
 
     def _optimize(self, bridge: Bridge) -> None:
         """Call the package; in the thread."""
         options = dict(self.options)
         reflection = Reflection(
-            ask=lambda message: bridge.ask(lambda: self.model.ask(message)),
+            ask=lambda step, message: bridge.ask(lambda: self.model.ask(self.trials.journal, step, message)),
             record=self.record,
             templates=self.templates,
             messages=options.pop("reflection_prompt_template", None),
@@ -102,10 +102,6 @@ class Search:
         perfect: float = self.options.get("perfect_score", _PERFECT)
         return perfect
 
-    @property
-    def _budget(self) -> str:
-        return f"the budget of {self.trials.max_rollouts} rollouts"
-
     def _is_over(self, state: Any) -> bool:
         """Whether no candidate can be better, or the rollouts left do not suffice for another one."""
         best = self.record.best
@@ -113,7 +109,7 @@ class Search:
             return True
         if self.trials.left >= 2 * self.minibatch_size + len(self.val):
             return False
-        self.stopped_by = self._budget
+        self.stopped_by = self.trials.limit
         return True
 
 
@@ -148,7 +144,7 @@ class _Adapter:
         return dict.fromkeys(components_to_update, examples)
 
     async def _examples(self, evaluations: Sequence[Evaluation]) -> list[dict[str, str]]:
-        store, adapter = self.search.trials.store, self.search.adapter
+        store, adapter = self.search.trials.journal.ledger.store, self.search.adapter
         return await asyncio.gather(*(_example(store, adapter, evaluation) for evaluation in evaluations))
 
 
