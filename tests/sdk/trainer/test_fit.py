@@ -60,6 +60,17 @@ def test_a_strategy_of_ones_own_makes_the_runners(store_address: str, tmp_path: 
     assert made == [2]
 
 
+def test_lines_that_agents_print_at_once_do_not_mix(start: Start) -> None:
+    training = start(
+        fit="def agent(task):\n"
+        "    print('one', 'line', 'of', task)\n"
+        "    return 1.0\n"
+        "agl.Trainer(n_runners=4, strategy='processes').fit(agent, ['mine'] * 60)"
+    )
+    assert training.finish() == 0
+    assert training.output.count("one line of mine\n") == 61
+
+
 def test_tracer_and_runner_reach_every_process(start: Start) -> None:
     training = start(
         fit="class Mine(agl.Tracer): pass\n"
