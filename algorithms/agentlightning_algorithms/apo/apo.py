@@ -277,8 +277,7 @@ class APO(Algorithm, Generic[T]):
             messages=[{"role": "user", "content": message}],
             temperature=self._settings.diversity_temperature,
         )
-        text, usage = (completion.choices[0].message.content or "").strip(), completion.usage
-        return Answer(text, usage.prompt_tokens, usage.completion_tokens) if usage else Answer(text)
+        return Answer.of_completion(completion)
 
     def _best(self) -> ResourcesUpdate | None:
         if self._search is None or self._search.best is None:

@@ -13,6 +13,7 @@ from agentlightning import AlgorithmError, NamedResources, PromptTemplate
 from agentlightning.algorithm import Evaluation, mean_reward
 
 from agentlightning_algorithms.apo.candidate import Branch, Candidate, draw_waves, live
+from agentlightning_algorithms.apo.digest import no_traces
 from agentlightning_algorithms.apo.optimizer import Optimizer
 from agentlightning_algorithms.apo.prompts import rollout_blocks, shortened, told
 from agentlightning_algorithms.apo.settings import Settings
@@ -175,7 +176,7 @@ class BeamSearch:
         telling = [evaluation for evaluation in evaluations if evaluation.score is not None]
         traces = await self.lab.traces(telling)
         if not any(map(told, traces)):
-            return branch.drop(_no_traces(telling))
+            return branch.drop(no_traces(telling, "no call of a language model"))
         branch.rollouts = rollout_blocks(telling, traces)
 
     async def _adopt(self, branches: Sequence[Branch]) -> list[Candidate]:
@@ -287,13 +288,3 @@ def _prefix(number: int, candidate: Candidate) -> str:
 
 def _shown(score: float | None) -> str:
     return "N/A" if score is None else f"{score:.3f}"
-
-
-def _no_traces(evaluations: Sequence[Evaluation]) -> str:
-    failures = [str(evaluation.failure) for evaluation in evaluations if evaluation.failure]
-    cause = f" The first rollout that failed ended with {failures[0]}." if failures else ""
-    return (
-        f"the tracer recorded no call of a language model in {len(evaluations)} rollouts, so there is nothing to "
-        f"criticise.{cause} Let the agent call its model through a library that the tracer instruments (openai is), "
-        "in the process of the runner, or record the calls as spans with the gen_ai attributes"
-    )

@@ -28,6 +28,22 @@ def digest(evaluations: Sequence[Evaluation], traces: Sequence[Sequence[Any]], p
     return "\n".join(_rollout(number, *pair, room) for number, pair in enumerate(shown, 1))
 
 
+def no_traces(evaluations: Sequence[Evaluation], recorded: str) -> str:
+    """What to do where rollouts leave nothing to criticise.
+
+    Args:
+        evaluations: The rollouts.
+        recorded: What the tracer recorded in them.
+    """
+    failures = [str(evaluation.failure) for evaluation in evaluations if evaluation.failure]
+    cause = f" The first rollout that failed ended with {failures[0]}." if failures else ""
+    return (
+        f"the tracer recorded {recorded} in {len(evaluations)} rollouts, so there is nothing to criticise.{cause} Let "
+        "the agent call its model through a library that the tracer instruments (openai is), in the process of the "
+        "runner, or record the calls as spans with the gen_ai attributes"
+    )
+
+
 def _rollout(number: int, evaluation: Evaluation, trace: Sequence[Any], room: int) -> str:
     failure = [f"<error>{evaluation.failure}</error>"] if evaluation.failure else []
     body = "\n".join(_within(failure + _lines(trace), room))

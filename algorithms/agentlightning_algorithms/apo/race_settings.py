@@ -7,6 +7,8 @@ from typing import Literal
 
 from agentlightning.algorithm import Estimate
 
+from agentlightning_algorithms.apo.settings import check_counts, check_limits
+
 _DEFAULT_PASSES = 4
 _DEFAULT_MOST = 1000
 
@@ -34,14 +36,8 @@ class RaceSettings:
     leaks: Literal["warn", "drop"] = "warn"
 
     def __post_init__(self) -> None:
-        for name in ("minibatch_size", "block_size", "proposals", "max_prompt_chars"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
-        if not self.rollout_batch_timeout > 0:
-            raise ValueError(f"rollout_batch_timeout must be more than 0 seconds, not {self.rollout_batch_timeout!r}")
-        if not self.diversity_temperature >= 0:
-            raise ValueError(f"diversity_temperature must not be negative: {self.diversity_temperature!r}")
+        check_counts(self, "minibatch_size", "block_size", "proposals", "max_prompt_chars")
+        check_limits(self.rollout_batch_timeout, self.diversity_temperature)
         if len(self.z) != 2 or not 0 <= self.z[0] <= self.z[1]:
             raise ValueError(f"z must be two numbers, the second not less than the first and none below 0: {self.z!r}")
         if len(self.blocks) != 2 or not 2 <= self.blocks[0] <= self.blocks[1]:

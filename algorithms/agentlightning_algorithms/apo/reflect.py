@@ -10,7 +10,7 @@ from agentlightning.algorithm import Evaluation, mean_reward
 
 from agentlightning_algorithms.apo.checks import Bundle, Checks
 from agentlightning_algorithms.apo.contender import Contender
-from agentlightning_algorithms.apo.digest import digest
+from agentlightning_algorithms.apo.digest import digest, no_traces
 from agentlightning_algorithms.apo.edit import Edit, Editing
 from agentlightning_algorithms.apo.paired import Scores
 from agentlightning_algorithms.apo.prompts import Instructions
@@ -129,7 +129,7 @@ class Reflection:
         telling = [each for each in seen.evaluations if each.score is not None]
         traces = await self.trials.lab.traces(telling)
         if not any(traces):
-            raise AlgorithmError(_no_traces(telling))
+            raise AlgorithmError(no_traces(telling, "nothing"))
         return digest(telling, traces, self.trials.perfect)
 
     def _edits(self, step: str, parent: Contender, components: Sequence[str], width: int) -> list[Edit]:
@@ -186,13 +186,3 @@ class Reflection:
         )
         _log.info("[%s] Gate: %.2f against %.2f of %s", child.version, new, old, parent.version)
         return passes
-
-
-def _no_traces(evaluations: Sequence[Evaluation]) -> str:
-    failures = [str(evaluation.failure) for evaluation in evaluations if evaluation.failure]
-    cause = f" The first rollout that failed ended with {failures[0]}." if failures else ""
-    return (
-        f"the tracer recorded nothing in {len(evaluations)} rollouts, so there is nothing to criticise.{cause} Let the "
-        "agent call its model through a library that the tracer instruments (openai is), in the process of the runner, "
-        "or record the calls as spans with the gen_ai attributes"
-    )

@@ -25,14 +25,8 @@ class Settings:
     run_initial_validation: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("gradient_batch_size", "val_batch_size", "beam_width", "branch_factor", "beam_rounds"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
-        if not self.rollout_batch_timeout > 0:
-            raise ValueError(f"rollout_batch_timeout must be more than 0 seconds, not {self.rollout_batch_timeout!r}")
-        if not self.diversity_temperature >= 0:
-            raise ValueError(f"diversity_temperature must not be negative: {self.diversity_temperature!r}")
+        check_counts(self, "gradient_batch_size", "val_batch_size", "beam_width", "branch_factor", "beam_rounds")
+        check_limits(self.rollout_batch_timeout, self.diversity_temperature)
 
     @property
     def branches(self) -> int:
@@ -55,3 +49,27 @@ class Settings:
             rollouts=training + candidates * min(self.val_batch_size, val_size) + validations * val_size,
             optimizer_calls=2 * rounds * self.branches,
         )
+
+
+def check_counts(settings: object, *names: str) -> None:
+    """Refuse counts that are none.
+
+    Raises:
+        ValueError: One of them is no whole number of at least 1.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def check_limits(rollout_batch_timeout: float, diversity_temperature: float) -> None:
+    """Refuse a time or a temperature that cannot be.
+
+    Raises:
+        ValueError: It is out of range.
+    """
+    if not rollout_batch_timeout > 0:
+        raise ValueError(f"rollout_batch_timeout must be more than 0 seconds, not {rollout_batch_timeout!r}")
+    if not diversity_temperature >= 0:
+        raise ValueError(f"diversity_temperature must not be negative: {diversity_temperature!r}")

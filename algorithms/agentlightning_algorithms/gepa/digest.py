@@ -1,12 +1,12 @@
 """What the reflecting model is shown of a rollout: texts of bounded length. Knows conversations, not who made them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from agentlightning import EmptyTrainingDataError, Span, TraceAdapter, is_reward_span
+from agentlightning import EmptyTrainingDataError, Span, TraceAdapter
+from agentlightning.adapter import without_judges
 from agentlightning.algorithm import Evaluation
-from agentlightning.semconv import OPERATION_NAME, REWARD_PREFIX, ROLLOUT_SPAN
 
 _MESSAGE = 1500
 _CONVERSATION = 6000
@@ -15,15 +15,9 @@ _CONVERSATION = 6000
 def conversations(adapter: TraceAdapter[Any], spans: Sequence[Span]) -> list[Any]:
     """What an adapter makes of the spans, the calls by which a judge found the reward left out."""
     try:
-        return list(adapter.adapt(without_judge(spans)))
+        return list(adapter.adapt(without_judges(spans)))
     except EmptyTrainingDataError:
         return []
-
-
-def without_judge(spans: Sequence[Span]) -> list[Span]:
-    """The spans that lie in none that carries a reward, nor in an operation that finds one."""
-    by_id = {span.span_id: span for span in spans}
-    return [span for span in spans if not any(_finds_reward(around) for around in _above(span, by_id))]
 
 
 def example(evaluation: Evaluation, conversations: Sequence[Any]) -> dict[str, str]:
@@ -46,20 +40,6 @@ def shortened(text: str, length: int) -> str:
         return text
     half = length // 2
     return f"{text[:half]} [... {len(text) - 2 * half} characters left out ...] {text[-half:]}"
-
-
-def _above(span: Span, by_id: dict[str, Span]) -> Iterator[Span]:
-    seen = {span.span_id}
-    up = by_id.get(span.parent_id or "")
-    while up is not None and up.span_id not in seen:
-        seen.add(up.span_id)
-        yield up
-        up = by_id.get(up.parent_id or "")
-
-
-def _finds_reward(span: Span) -> bool:
-    is_operation = span.attributes.get(OPERATION_NAME) == REWARD_PREFIX
-    return is_operation or (span.name != ROLLOUT_SPAN and is_reward_span(span))
 
 
 def _longest(calls: Sequence[Any]) -> list[Any]:

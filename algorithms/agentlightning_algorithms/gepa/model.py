@@ -12,7 +12,6 @@ from agentlightning.algorithm import Answer, Journal, ModelError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
-    from openai.types.chat import ChatCompletion
 
 T = TypeVar("T")
 
@@ -63,9 +62,7 @@ class Model:
         create: Callable[..., Any] = self._client.chat.completions.create
         request = {"model": model, "messages": [{"role": "user", "content": message}]}
         blocks = isinstance(self._client, OpenAI)
-        completion: ChatCompletion = await (_aside(lambda: create(**request)) if blocks else create(**request))
-        text, usage = (completion.choices[0].message.content or "").strip(), completion.usage
-        return Answer(text, usage.prompt_tokens, usage.completion_tokens) if usage else Answer(text)
+        return Answer.of_completion(await (_aside(lambda: create(**request)) if blocks else create(**request)))
 
     def _endure(self, error: ModelError) -> None:
         self._silences += 1

@@ -5,6 +5,7 @@ from agentlightning.adapter.call import LLMCall, is_llm_call, llm_calls
 from agentlightning.adapter.credit import RewardMatchPolicy
 from agentlightning.adapter.explanation import Explanation, LLMCallAdapter
 from agentlightning.adapter.messages import OpenAIMessages, TraceToMessages
+from agentlightning.adapter.reward import without_judges
 from agentlightning.adapter.triplet import LlmProxyTraceToTriplet, TracerTraceToTriplet, TraceToTripletBase, Triplet
 from agentlightning.adapter.usage import Usage, distinct_calls, usage_by_model
 
@@ -26,4 +27,5 @@ __all__ = [
     "is_llm_call",
     "llm_calls",
     "usage_by_model",
+    "without_judges",
 ]

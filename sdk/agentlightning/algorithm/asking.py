@@ -36,6 +36,12 @@ class Answer:
     input_tokens: int | None = None
     output_tokens: int | None = None
 
+    @classmethod
+    def of_completion(cls, completion: Any) -> "Answer":
+        """The first choice of a chat completion, as the `openai` package gives it."""
+        text, usage = (completion.choices[0].message.content or "").strip(), completion.usage
+        return cls(text, usage.prompt_tokens, usage.completion_tokens) if usage else cls(text)
+
 
 Ask = Callable[[str, str], Awaitable[Answer]]
 """Sends a message to a model; whatever it raises is an answer that there is none."""

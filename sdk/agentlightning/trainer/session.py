@@ -41,7 +41,6 @@ from agentlightning.types import (
     NamedResources,
     PromptTemplate,
     ResourcesUpdate,
-    Rollout,
     RolloutStatus,
     Run,
     tasks_of,
@@ -56,7 +55,6 @@ _UNDONE: Final[tuple[RolloutStatus, ...]] = ("queuing", "preparing", "running", 
 _NOT_COUNTED: Final = (CHECK_LABELS, OPTIMIZER_LABELS)
 """Labels of what is no rollout that the algorithm has the agent do."""
 _ENDS: Final[Sequence[RolloutStatus]] = ("succeeded", "failed", "cancelled")
-_PORTION: Final = 1000
 
 
 @dataclasses.dataclass
@@ -276,6 +274,7 @@ class Session:
         found = self.algorithm.get_best_resources()
         best = initial if found is None or initial is None else await self._written(store, run.run_id, found, initial)
         scores, on_pairs = await self._test_scores(store, initial, best)
+        statuses, retried = await _ends(store)
         tuned = None if found is None else _prompt(best)
         first = None if tuned is None else _prompt(initial)
         path = None if tuned is None else tuned[1].save(self.folder / run.run_id / tuned[0])
@@ -286,8 +285,8 @@ class Session:
             "holdout": on_pairs,
             "rollouts": summary.get("rollouts", spent),
             "test_rollouts": 0 if scores is None else 2 * _length(self.test),
-            "statuses": await _statuses(store),
-            "retried": await _retried(store),
+            "statuses": statuses,
+            "retried": retried,
             "budget": means.standing(self._journal.ledger),
             "seconds": time.monotonic() - self._began,
             "initial_prompt": None if first is None else first[1].template,
@@ -368,28 +367,20 @@ async def _spent(store: LightningStoreClient) -> int:
     return made.total - sum(each.total for each in others)
 
 
-async def _statuses(store: LightningStoreClient) -> dict[str, int]:
-    """How many rollouts of the agent ended how, the one that was shown beforehand not counted."""
-    counts: dict[str, int] = {}
-    for status in _ENDS:
-        ended = await store.query_rollouts(status_in=[status], limit=1)
-        others = [await store.query_rollouts(status_in=[status], labels=labels, limit=1) for labels in _NOT_COUNTED]
-        counts[status] = ended.total - sum(each.total for each in others)
-    return counts
+async def _ends(store: LightningStoreClient) -> tuple[dict[str, int], int]:
+    """How many rollouts of the agent ended how, and how many of all took more than one attempt.
 
-
-async def _retried(store: LightningStoreClient) -> int:
-    """How many of them took more than one attempt; all are read, in portions, as there may be many."""
-    retried = read = 0
-    while portion := await store.query_rollouts(limit=_PORTION, offset=read):
-        read += len(portion)
-        retried += sum(_was_retried(rollout) for rollout in portion)
-    return retried
-
-
-def _was_retried(rollout: Rollout) -> bool:
-    is_later = isinstance(rollout, AttemptedRollout) and rollout.attempt.sequence_id > 1
-    return is_later and not any(labels.items() <= rollout.labels.items() for labels in _NOT_COUNTED)
+    The one that was shown beforehand is not counted. They are read in portions, as there may be many.
+    """
+    counts: dict[str, int] = dict.fromkeys(_ENDS, 0)
+    retried = 0
+    async for rollout in store.iter_rollouts():
+        if any(labels.items() <= rollout.labels.items() for labels in _NOT_COUNTED):
+            continue
+        if rollout.status in counts:
+            counts[rollout.status] += 1
+        retried += isinstance(rollout, AttemptedRollout) and rollout.attempt.sequence_id > 1
+    return counts, retried
 
 
 def _is_finished(run: Run) -> bool:
