@@ -8,8 +8,13 @@ PROTOS := $(wildcard proto/agentlightning/v1/*.proto)
 # What a dependency group of pyproject.toml names, one line an entry: pip learnt to read groups in 25.1.
 GROUP := $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
+# What the tests of other languages need, a line a toolchain; make skips those of toolchains that are not here, and says so.
+GO_PARTS := .tools/bin/grpcurl
+NODE_PARTS :=
+JAVA_PARTS :=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-check format clean
+.PHONY: help demo install test others test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-check format clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -19,7 +24,12 @@ demo: .venv/installed  ## Watch an agent's prompt get better, in about a minute
 
 install: .venv/installed  ## Make .venv with the project in it
 
-test: proto-check lint types imports test-python  ## Everything CI checks
+test: proto-check lint types imports others test-python  ## Everything CI checks
+
+others:  ## Build what is in other languages, and say which of their toolchains are not here
+	@$(call build_with,go,$(GO_PARTS))
+	@$(call build_with,npm,$(NODE_PARTS))
+	@$(call build_with,mvn,$(JAVA_PARTS))
 
 test-python: .venv/dev  ## The tests alone
 	$(BIN)/python -m pytest
@@ -65,7 +75,16 @@ format: .venv/dev  ## Format the code
 	$(BIN)/ruff format .
 
 clean:  ## Remove what the targets above made
-	rm -rf .venv .venv-proto .venv-integrations .agentlightning
+	rm -rf .venv .venv-proto .venv-integrations .tools .agentlightning
+
+define build_with
+if ! command -v $(1) >/dev/null; then echo "SKIPPED, as there is no $(1) here, with all tests of it: $(2)"; \
+elif [ -n "$(2)" ]; then $(MAKE) --no-print-directory $(2); fi
+endef
+
+.tools/bin/grpcurl: Makefile
+	GOBIN=$(CURDIR)/.tools/bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
+	touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
