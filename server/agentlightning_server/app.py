@@ -18,13 +18,14 @@ import grpc
 from agentlightning.v1 import store_service_pb2, store_service_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from agentlightning_server.clock import Clock, steady_clock
 from agentlightning_server.config import Config
 from agentlightning_server.dispatch.dispatcher import Dispatcher
 from agentlightning_server.rpc.interceptor import CallInterceptor
+from agentlightning_server.rpc.reflection import SERVICE_NAME as REFLECTION
+from agentlightning_server.rpc.reflection import add_reflection_to_server
 from agentlightning_server.rpc.store_service import StoreService
 from agentlightning_server.rpc.trace_service import TraceService
 
@@ -33,7 +34,7 @@ _SERVICES = (
     store_service_pb2.DESCRIPTOR.services_by_name["StoreService"].full_name,
     trace_service_pb2.DESCRIPTOR.services_by_name["TraceService"].full_name,
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-    reflection.SERVICE_NAME,
+    REFLECTION,
 )
 
 
@@ -77,7 +78,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[s
         store_service_pb2_grpc.add_StoreServiceServicer_to_server(store, server)
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(dispatcher), server)
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-        reflection.enable_server_reflection(_SERVICES, server)
+        add_reflection_to_server(_SERVICES, server)
         address = _bind(server, config)
         await server.start()
         for service in ("", *_SERVICES):

@@ -2424,7 +2424,7 @@ class GetStatisticsResponse(google.protobuf.message.Message):
         queue: builtins.str
         """Its name."""
         queued_count: builtins.int
-        """How many rollouts wait in it."""
+        """How many rollouts wait in it, those that pause before another attempt among them."""
         @property
         def oldest_create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
             """When the oldest of them was enqueued. Absent: none waits."""

@@ -83,6 +83,19 @@ async def test_reflection_knows_every_call_of_the_store(channel: grpc.aio.Channe
     assert [method.name for method in service.method] == [method.name for method in expected]
 
 
+async def test_reflection_finds_a_call_by_its_name_as_by_that_of_its_service(channel: grpc.aio.Channel) -> None:
+    service, call = [
+        await reflect(channel, file_containing_symbol=f"agentlightning.v1.StoreService{name}")
+        for name in ("", ".Watch")
+    ]
+    assert call.file_descriptor_response == service.file_descriptor_response
+
+
+async def test_reflection_does_not_find_a_call_that_there_is_not(channel: grpc.aio.Channel) -> None:
+    answer = await reflect(channel, file_containing_symbol="agentlightning.v1.StoreService.Sing")
+    assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
 @pytest.mark.parametrize("service", ["", *sorted(SERVICES)])
 async def test_every_service_says_that_it_serves(channel: grpc.aio.Channel, service: str) -> None:
     stub: Any = health_pb2_grpc.HealthStub(channel)
