@@ -8,19 +8,23 @@ PROTOS := $(wildcard proto/agentlightning/v1/*.proto)
 # What a dependency group of pyproject.toml names, one line an entry: pip learnt to read groups in 25.1.
 GROUP := $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
+TS_RUNNER := examples/ts_runner
 # What the tests of other languages need, a line a toolchain; make skips those of toolchains that are not here, and says so.
 GO_PARTS := .tools/bin/grpcurl
-NODE_PARTS :=
+NODE_PARTS := $(TS_RUNNER)/dist/runner.js
 JAVA_PARTS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test others test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-check format clean
+.PHONY: help demo demo-ts install test others test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-ts proto-check format clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: .venv/installed  ## Watch an agent's prompt get better, in about a minute
 	$(BIN)/python examples/room_selector/room_selector_apo.py
+
+demo-ts: .venv/installed $(TS_RUNNER)/dist/runner.js  ## The same with an agent in TypeScript
+	cd examples/room_selector && $(CURDIR)/$(BIN)/python train_runner.py node ../ts_runner/dist/rooms.js
 
 install: .venv/installed  ## Make .venv with the project in it
 
@@ -59,23 +63,27 @@ types: .venv/dev  ## mypy --strict
 imports: .venv/dev  ## The one direction of imports
 	$(BIN)/lint-imports
 
-proto: .venv-proto/installed  ## Generate the Python stubs from proto/
+proto: .venv-proto/installed  ## Generate the stubs from proto/
 	$(PROTOC) --plugin=protoc-gen-mypy=$(PROTO_BIN)/protoc-gen-mypy --python_out=sdk --mypy_out=quiet:sdk $(PROTOS)
 	$(PROTOC) --plugin=protoc-gen-mypy_grpc=$(PROTO_BIN)/protoc-gen-mypy_grpc \
 	  --grpc_python_out=sdk --mypy_grpc_out=quiet:sdk proto/agentlightning/v1/store_service.proto
+	@$(call build_with,npm,proto-ts)
+
+proto-ts: $(TS_RUNNER)/node_modules/.package-lock.json
+	$(PROTO_BIN)/buf generate --template $(TS_RUNNER)/buf.gen.yaml --clean
 
 proto-check: .venv-proto/installed  ## buf lint, and fail when the committed stubs are stale
 	$(PROTO_BIN)/buf lint
 	$(PROTO_BIN)/buf format --diff --exit-code
 	$(MAKE) --no-print-directory proto
-	git diff --exit-code -- sdk/agentlightning/v1 || (echo 'stubs are stale: commit what make proto wrote'; exit 1)
+	git diff --exit-code -- sdk/agentlightning/v1 $(TS_RUNNER)/src/gen || (echo 'stubs are stale: commit what make proto wrote'; exit 1)
 
 format: .venv/dev  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## Remove what the targets above made
-	rm -rf .venv .venv-proto .venv-integrations .tools .agentlightning
+	rm -rf .venv .venv-proto .venv-integrations .tools .agentlightning $(TS_RUNNER)/node_modules $(TS_RUNNER)/dist
 
 define build_with
 if ! command -v $(1) >/dev/null; then echo "SKIPPED, as there is no $(1) here, with all tests of it: $(2)"; \
@@ -84,6 +92,15 @@ endef
 
 .tools/bin/grpcurl: Makefile
 	GOBIN=$(CURDIR)/.tools/bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
+	touch $@
+
+$(TS_RUNNER)/node_modules/.package-lock.json: $(addprefix $(TS_RUNNER)/,package.json package-lock.json .npmrc)
+	cd $(TS_RUNNER) && npm ci --no-audit --no-fund
+	touch $@
+
+$(TS_RUNNER)/dist/runner.js: $(TS_RUNNER)/node_modules/.package-lock.json $(TS_RUNNER)/tsconfig.json $(shell find $(TS_RUNNER)/src -name '*.ts')
+	rm -rf $(TS_RUNNER)/dist
+	cd $(TS_RUNNER) && npm run --silent build
 	touch $@
 
 .venv/bin/python:
