@@ -48,13 +48,6 @@ async def last_attempt(store: agl.LightningStoreClient, rollout: agl.Rollout) ->
     return (await store.query_attempts(rollout.rollout_id))[-1]
 
 
-def wait_for_line(process: "subprocess.Popen[bytes]", log: Path, line: str) -> None:
-    """Waits for the agent's word, as only its file tells of it."""
-    while line not in (log.read_text().split("\n") if log.exists() else []):
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.02)
-
-
 def test_its_own_tests_pass(script: Callable[[str], Path]) -> None:
     tests = sorted(script("store.test").parent.glob("*.test.js"))
     subprocess.run(["node", "--test", *map(str, tests)], check=True, stdout=subprocess.DEVNULL, timeout=60)
@@ -79,28 +72,6 @@ async def test_an_agent_is_given_its_prompt_and_its_spans_and_reward_arrive(
     names = [span.name for span in await store.query_spans(rollout.rollout_id)]
     assert names == ["agentlightning.rollout", "step-0", "step-1", "agentlightning.annotation"]
     assert (done.status, agl.find_final_reward(await store.query_spans(rollout.rollout_id))) == ("succeeded", 0.5)
-
-
-async def test_a_cancelled_agent_is_told_and_one_at_work_is_finished_on_the_way_out(
-    script: Callable[[str], Path], store: agl.LightningStoreClient, tmp_path: Path
-) -> None:
-    tasks = [{"log": str(tmp_path / name), "wait_for": str(tmp_path / f"{name}-may-end")} for name in ("a", "b", "c")]
-    cancelled, finished = [await store.enqueue_rollout(task) for task in tasks[:2]]
-    with running(script("conformance"), store) as process:
-        for name in ("a", "b"):
-            wait_for_line(process, tmp_path / name, "began")
-        await store.cancel_rollouts([cancelled.rollout_id])
-        wait_for_line(process, tmp_path / "a", "stopped")
-        process.send_signal(signal.SIGTERM)
-        untouched = await store.enqueue_rollout(tasks[2])
-        (tmp_path / "b-may-end").touch()
-        [done] = await ended(store, finished)
-        assert process.wait(SECONDS) == 0
-    left = await store.get_rollout_by_id(untouched.rollout_id)
-    assert left is not None
-    assert done.status == "succeeded"
-    assert left.status in ("queuing", "requeuing")  # the latter when it was given back
-    assert not (tmp_path / "c").exists()
 
 
 async def test_an_agent_that_blocks_the_event_loop_keeps_its_lease(
