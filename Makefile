@@ -42,7 +42,7 @@ test-integrations: .venv-integrations/installed  ## The tests with other people'
 	$(INTEGRATIONS_BIN)/python -m pytest -W default --disable-warnings tests/sdk/integrations  # what they warn of is theirs
 
 faults: .venv/dev  ## The fault tests at length, with their counts
-	AGL_TEST_LENGTH=long $(BIN)/python -m pytest tests/faults
+	AGL_TEST_LENGTH=long $(BIN)/python -m pytest tests/faults tests/conformance/test_suite.py
 
 bench: .venv/installed  ## Measure this machine's store, in under five minutes
 	$(BIN)/python tests/benchmarks

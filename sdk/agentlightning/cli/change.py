@@ -5,15 +5,15 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from agentlightning.cli import filters, ids, output
 from agentlightning.cli.errors import NotUnderstoodError
 from agentlightning.store import LightningStoreClient
 from agentlightning.types import Rollout, RolloutStatus
-from agentlightning.types.rollout import TERMINAL_STATUSES
+from agentlightning.types.rollout import ROLLOUT_STATUSES, TERMINAL_STATUSES
 
-_LIVE: list[RolloutStatus] = [status for status in get_args(RolloutStatus) if status not in TERMINAL_STATUSES]
+_LIVE: list[RolloutStatus] = [status for status in ROLLOUT_STATUSES if status not in TERMINAL_STATUSES]
 _MISSED: list[RolloutStatus] = ["failed", "cancelled"]
 _AT_ONCE = 100
 

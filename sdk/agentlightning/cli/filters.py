@@ -8,6 +8,7 @@ from typing import Any, get_args
 from agentlightning.cli import ids
 from agentlightning.store import LightningStoreClient
 from agentlightning.types import Rollout, RolloutMode, RolloutStatus
+from agentlightning.types.rollout import ROLLOUT_STATUSES
 
 
 def options(*, run: bool = True) -> argparse.ArgumentParser:
@@ -17,9 +18,9 @@ def options(*, run: bool = True) -> argparse.ArgumentParser:
     group.add_argument(
         "--status",
         action="append",
-        choices=get_args(RolloutStatus),
+        choices=ROLLOUT_STATUSES,
         metavar="STATUS",
-        help=f"in this status; may be given again for others ({', '.join(get_args(RolloutStatus))})",
+        help=f"in this status; may be given again for others ({', '.join(ROLLOUT_STATUSES)})",
     )
     if run:
         group.add_argument("--run", help="of this run: its id, or how it begins")

@@ -3,7 +3,7 @@
 import copy
 from typing import Final
 
-from agentlightning.errors import MissingResourceError
+from agentlightning.errors import NotFoundError
 from agentlightning.store.base import LightningStore
 from agentlightning.types import NamedResources, Rollout
 
@@ -21,7 +21,7 @@ class ResourceReader:
         """The resources pinned to a rollout, else the latest, else none.
 
         Raises:
-            MissingResourceError: When those pinned are not there.
+            NotFoundError: When those pinned are not there, which is no fault of the agent's.
         """
         if rollout.resources_id is None:
             latest = await self._store.get_latest_resources()
@@ -37,8 +37,10 @@ class ResourceReader:
     async def _fetch(self, resources_id: str, version: int | None) -> NamedResources:
         found = await self._store.get_resources_by_id(resources_id, version)
         if found is None:
-            raise MissingResourceError(
+            raise NotFoundError(
                 f"the rollout asks for version {version or 'latest'} of the resources {resources_id!r}; the store has "
-                "no such version"
+                "no such version",
+                code="NOT_FOUND",
+                reason="RESOURCES_NOT_FOUND",
             )
         return found.resources

@@ -385,9 +385,9 @@ def _config_from_proto(message: rollout_pb2.RolloutConfig) -> RolloutConfig:
         timeout_seconds=optional_seconds(message, "timeout"),
         unresponsive_seconds=optional_seconds(message, "unresponsive_timeout"),
         max_attempts=message.max_attempts or 1,
-        retry_condition=[attempt_status_from_proto(status) for status in message.retry_condition],
+        retry_condition=[attempt_status_from_proto(status) for status in message.retry_condition if _is_status(status)],
         max_redeliveries=message.max_redeliveries,
-        retry_policies=[_policy_from_proto(policy) for policy in message.retry_policies],
+        retry_policies=[_policy_from_proto(policy) for policy in message.retry_policies if _is_kind(policy.kind)],
     )
 
 
@@ -399,6 +399,15 @@ def _policy_to_proto(policy: RetryPolicy) -> rollout_pb2.RetryPolicy:
         backoff_multiplier=policy.backoff_multiplier,
         max_backoff=duration("max_backoff_seconds", policy.max_backoff_seconds),
     )
+
+
+# A newer store's kinds and statuses are its own business: what is retried, it decides.
+def _is_kind(kind: int) -> bool:
+    return kind in attempt_pb2.FailureKind.values()
+
+
+def _is_status(status: int) -> bool:
+    return status in attempt_pb2.AttemptStatus.values()
 
 
 def _policy_from_proto(message: rollout_pb2.RetryPolicy) -> RetryPolicy:

@@ -1,11 +1,15 @@
 """Rollouts and attempts as the SDK's users see them: pydantic models with times in Unix seconds."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-RolloutStatus = Literal["queuing", "preparing", "running", "failed", "succeeded", "cancelled", "requeuing"]
+RolloutStatus = Literal[
+    "queuing", "preparing", "running", "failed", "succeeded", "cancelled", "requeuing", "unspecified"
+]
 """Where a rollout stands. `failed`, `succeeded` and `cancelled` are terminal; `requeuing` is between two attempts.
+
+`unspecified` is what a newer store says and this version has no word for; nobody can ask for it.
 
 Example:
     >>> rollout = asyncio.run(store.enqueue_rollout("Why?"))
@@ -14,8 +18,12 @@ Example:
     'cancelled'
 """
 
-AttemptStatus = Literal["preparing", "running", "failed", "succeeded", "unresponsive", "timeout", "cancelled"]
+AttemptStatus = Literal[
+    "preparing", "running", "failed", "succeeded", "unresponsive", "timeout", "cancelled", "unspecified"
+]
 """Where an attempt stands. It is `preparing` until its worker is heard of; all after `running` is how it ended.
+
+`unspecified` is what a newer store says and this version has no word for; nobody can ask for it.
 
 Example:
     >>> started = asyncio.run(store.start_rollout("Why?"))
@@ -35,6 +43,8 @@ Example:
 
 FailureKind = Literal["agent", "infrastructure", "timeout", "unresponsive", "cancelled"]
 
+ROLLOUT_STATUSES: tuple[RolloutStatus, ...] = get_args(RolloutStatus)[:-1]
+"""Those that can be asked for."""
 TERMINAL_STATUSES: frozenset[RolloutStatus] = frozenset({"succeeded", "failed", "cancelled"})
 
 

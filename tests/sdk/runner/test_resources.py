@@ -1,5 +1,5 @@
 import pytest
-from agentlightning.errors import MissingResourceError
+from agentlightning.errors import NotFoundError
 from agentlightning.runner.resources import ResourceReader
 from agentlightning.types import PromptTemplate, ResourcesUpdate, Rollout
 
@@ -58,7 +58,7 @@ async def test_without_any_resources_a_rollout_gets_none() -> None:
 
 
 async def test_resources_that_are_not_there_are_named() -> None:
-    with pytest.raises(MissingResourceError, match="asks for version 3 of the resources 'rs-1'"):
+    with pytest.raises(NotFoundError, match="asks for version 3 of the resources 'rs-1'"):
         await ResourceReader(Resources(1)).read(a_rollout("rs-1", 3))
 
 

@@ -1,12 +1,14 @@
-"""Spans on the wire and back: nothing is lost but what a float cannot say of a time."""
+"""On the wire and back: nothing of a span is lost but what floats cannot say of a time; newer stores are understood."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from agentlightning.errors import InvalidRequestError
+from agentlightning.store.convert import assignment_from_proto
 from agentlightning.store.spans import span_from_proto, span_to_proto
 from agentlightning.types import Event, OtelResource, Span
+from agentlightning.v1 import attempt_pb2, rollout_pb2
 from agentlightning.v1.span_pb2 import (
     Attribute,
     AttributeList,
@@ -144,3 +146,22 @@ def test_a_change_of_one_spans_resource_is_none_of_anothers(value: Any) -> None:
         case _:
             one.resource.attributes["runtime"] = "another"
     assert other.resource.attributes == {"runtime": value}
+
+
+def test_what_a_newer_store_says_of_an_assignment_and_this_version_has_no_word_for_is_unspecified_or_left_out() -> None:
+    newer: Any = 99
+    config = rollout_pb2.RolloutConfig(
+        retry_condition=[newer, attempt_pb2.ATTEMPT_STATUS_FAILED],
+        retry_policies=[
+            rollout_pb2.RetryPolicy(kind=newer),
+            rollout_pb2.RetryPolicy(kind=attempt_pb2.FAILURE_KIND_AGENT),
+        ],
+    )
+    message = rollout_pb2.Assignment(
+        rollout=rollout_pb2.Rollout(rollout_id="ro-1", input_json="1", status=newer, mode=newer, config=config),
+        attempt=attempt_pb2.Attempt(rollout_id="ro-1", attempt_id="at-1", status=newer),
+    )
+    assigned = assignment_from_proto(message)
+    assert (assigned.status, assigned.attempt.status, assigned.mode) == ("unspecified", "unspecified", None)
+    assert assigned.config.retry_condition == ["failed"]
+    assert [policy.kind for policy in assigned.config.retry_policies] == ["agent"]
