@@ -5,6 +5,8 @@ PROTO_BIN := .venv-proto/bin
 INTEGRATIONS_BIN := .venv-integrations/bin
 PROTOC := $(PROTO_BIN)/python -m grpc_tools.protoc -Iproto
 PROTOS := $(wildcard proto/agentlightning/v1/*.proto)
+# The contract as each release froze it: what every later change is held against.
+RELEASED := $(wildcard proto/released/*.binpb)
 # What a dependency group of pyproject.toml names, one line an entry: pip learnt to read groups in 25.1.
 GROUP := $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
@@ -15,7 +17,7 @@ NODE_PARTS := $(TS_RUNNER)/dist/runner.js
 JAVA_PARTS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-ts install test others test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-ts proto-check format clean
+.PHONY: help demo demo-ts install test others test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-ts proto-check proto-release format clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -72,9 +74,10 @@ proto: .venv-proto/installed  ## Generate the stubs from proto/
 proto-ts: $(TS_RUNNER)/node_modules/.package-lock.json
 	$(PROTO_BIN)/buf generate --template $(TS_RUNNER)/buf.gen.yaml --clean
 
-proto-check: .venv-proto/installed  ## buf lint, and fail when the committed stubs are stale
+proto-check: .venv-proto/installed  ## buf lint, and fail when a change breaks a released contract or the stubs are stale
 	$(PROTO_BIN)/buf lint
 	$(PROTO_BIN)/buf format --diff --exit-code
+	for image in $(RELEASED); do $(PROTO_BIN)/buf breaking --against $$image || exit 1; done
 	$(MAKE) --no-print-directory proto
 	git diff --exit-code -- sdk/agentlightning/v1 $(TS_RUNNER)/src/gen || (echo 'stubs are stale: commit what make proto wrote'; exit 1)
 
@@ -84,6 +87,10 @@ format: .venv/dev  ## Format the code
 
 clean:  ## Remove what the targets above made
 	rm -rf .venv .venv-proto .venv-integrations .tools .agentlightning $(TS_RUNNER)/node_modules $(TS_RUNNER)/dist
+
+proto-release: proto-check  ## Freeze the contract under the version of pyproject.toml
+	$(PROTO_BIN)/buf build --exclude-source-info --output \
+	  proto/released/v$$($(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])').binpb
 
 define build_with
 if ! command -v $(1) >/dev/null; then echo "SKIPPED, as there is no $(1) here, with all tests of it: $(2)"; \

@@ -14,7 +14,12 @@ from agentlightning.v1 import store_service_pb2 as pb
 
 Reading = dict[str, Any]
 
-_RATES = {"enqueued": "created", "started": "started", "completed": "ended", "spans": "spans"}
+_RATES = {
+    "enqueued": "rollouts_created",
+    "started": "attempts_started",
+    "completed": "rollouts_ended",
+    "spans": "spans_stored",
+}
 _LIVE: Final[tuple[RolloutStatus, ...]] = ("preparing", "running")
 _LOOKED_AT, _SHOWN = 100, 5
 
@@ -32,7 +37,7 @@ async def read(client: LightningStoreClient, queue: str | None = None) -> Readin
     failed = await serverfacts.rollouts(
         client, statuses=["failed"], order_by="end_time desc", limit=_SHOWN, queue=queue
     )
-    now = seconds(info.start_time) + seconds(counts.uptime)
+    now = seconds(info.current_time)
     queues = {entry.queue: _queue(entry) for entry in counts.queues if queue in (None, entry.queue)}
     running = sorted((_running(rollout, now) for rollout in live), key=lambda told: -told["running_seconds"])
     return {

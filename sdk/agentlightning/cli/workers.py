@@ -14,7 +14,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         "workers",
         parents=[common],
         help="who takes rollouts",
-        description="List the workers that the store has heard of: status, last heartbeat, the rollout in hand.",
+        description="List the workers that the store has heard of: status, queue, last heartbeat, the rollout in hand.",
         epilog="example: agl workers",
     )
     parser.set_defaults(command=list_workers)
@@ -28,10 +28,16 @@ async def list_workers(client: LightningStoreClient, arguments: argparse.Namespa
         return 0
     now = time.time()
     rows = [
-        (worker.worker_id, worker.status, _ago(worker.last_heartbeat_time, now), worker.current_rollout_id)
+        (
+            worker.worker_id,
+            worker.status,
+            worker.queue,
+            _ago(worker.last_heartbeat_time, now),
+            worker.current_rollout_id,
+        )
         for worker in workers
     ]
-    output.print_table(("worker", "status", "last heartbeat", "rollout"), rows)
+    output.print_table(("worker", "status", "queue", "last heartbeat", "rollout"), rows)
     return 0
 
 

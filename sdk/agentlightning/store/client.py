@@ -562,7 +562,7 @@ class LightningStoreClient(LightningStore):
         limit: int = -1,
     ) -> PaginatedResult[Run]:
         request = pb.ListRunsRequest(
-            status=run_pb2.RunStatus.RUN_STATUS_UNSPECIFIED if status is None else convert.run_status_to_proto(status),
+            statuses=[] if status is None else [convert.run_status_to_proto(status)],
             algorithm=lists.exactly("algorithm", algorithm),
             labels=labels or {},
         )

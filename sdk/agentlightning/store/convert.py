@@ -314,6 +314,7 @@ def worker_from_proto(message: worker_pb2.Worker) -> Worker:
         last_idle_time=optional_seconds(message, "last_idle_time"),
         current_rollout_id=message.current_rollout_id or None,
         current_attempt_id=message.current_attempt_id or None,
+        queue=message.queue or None,
     )
 
 
@@ -329,7 +330,7 @@ def change_from_proto(message: pb.WatchResponse.Change) -> Change:
         case "worker":
             changed = worker_from_proto(message.worker)
         case _:
-            changed = Deleted(id=message.deleted.id)
+            changed = Deleted(id=message.deleted.rollout_id or message.deleted.worker_id)
     return Change(revision=message.revision, object=changed)
 
 
@@ -353,7 +354,12 @@ def statistics_from_proto(name: str, message: pb.GetStatisticsResponse) -> Light
         "queued": {entry.queue: entry.queued_count for entry in message.queues},
         "oldest_queued_seconds": {entry.queue: seconds(entry.oldest_age) for entry in waiting},
         "live_attempts": {entry.worker_id: entry.attempt_count for entry in message.leases},
-        "rates": {name: getattr(message.rates, name) for name in ("created", "started", "ended", "spans")},
+        "rates": {
+            "created": message.rates.rollouts_created,
+            "started": message.rates.attempts_started,
+            "ended": message.rates.rollouts_ended,
+            "spans": message.rates.spans_stored,
+        },
         "revision": message.revision,
         "database_bytes": message.database_bytes,
     }

@@ -25,3 +25,5 @@ class Worker(BaseModel):
     last_idle_time: float | None = None
     current_rollout_id: str | None = None
     current_attempt_id: str | None = None
+    queue: str | None = None
+    """The one it last asked for work."""

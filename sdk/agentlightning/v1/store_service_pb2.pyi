@@ -94,7 +94,7 @@ class EnqueueRolloutsRequest(google.protobuf.message.Message):
     """Makes a repeat answer what the first call answered."""
     @property
     def rollouts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[agentlightning.v1.rollout_pb2.Rollout]:
-        """The rollouts to be: their input fields. Others are ignored."""
+        """The rollouts to be: all fields but `rollout_id` and those that are output only, which are ignored."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class StartRolloutRequest(google.protobuf.message.Message):
     """Makes a repeat answer what the first call answered."""
     @property
     def rollout(self) -> agentlightning.v1.rollout_pb2.Rollout:
-        """The rollout to be: its input fields."""
+        """The rollout to be, as for EnqueueRollouts."""
 
     @property
     def lease_duration(self) -> google.protobuf.duration_pb2.Duration:
@@ -1285,15 +1285,21 @@ class WatchResponse(google.protobuf.message.Message):
 
         DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-        ID_FIELD_NUMBER: builtins.int
-        id: builtins.str
-        """Its id."""
+        ROLLOUT_ID_FIELD_NUMBER: builtins.int
+        WORKER_ID_FIELD_NUMBER: builtins.int
+        rollout_id: builtins.str
+        """A rollout, with all its attempts and spans."""
+        worker_id: builtins.str
+        """A worker of whom nothing was heard for long."""
         def __init__(
             self,
             *,
-            id: builtins.str = ...,
+            rollout_id: builtins.str = ...,
+            worker_id: builtins.str = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["id", b"id"]) -> None: ...
+        def HasField(self, field_name: typing.Literal["object", b"object", "rollout_id", b"rollout_id", "worker_id", b"worker_id"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["object", b"object", "rollout_id", b"rollout_id", "worker_id", b"worker_id"]) -> None: ...
+        def WhichOneof(self, oneof_group: typing.Literal["object", b"object"]) -> typing.Literal["rollout_id", "worker_id"] | None: ...
 
     @typing.final
     class Change(google.protobuf.message.Message):
@@ -2022,13 +2028,11 @@ class ListRunsRequest(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
-    STATUS_FIELD_NUMBER: builtins.int
+    STATUSES_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     ALGORITHM_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
-    status: agentlightning.v1.run_pb2.RunStatus.ValueType
-    """In this status. Unspecified: any."""
     page_size: builtins.int
     """How many at most: 1 to `max_page`. 0 is 100. A page ends early at 2 MiB."""
     page_token: builtins.str
@@ -2036,19 +2040,23 @@ class ListRunsRequest(google.protobuf.message.Message):
     algorithm: builtins.str
     """Of this algorithm. Empty: any."""
     @property
+    def statuses(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[agentlightning.v1.run_pb2.RunStatus.ValueType]:
+        """In one of these statuses. Empty: any."""
+
+    @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """With all of these labels. Empty: any."""
 
     def __init__(
         self,
         *,
-        status: agentlightning.v1.run_pb2.RunStatus.ValueType = ...,
+        statuses: collections.abc.Iterable[agentlightning.v1.run_pb2.RunStatus.ValueType] | None = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
         algorithm: builtins.str = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["algorithm", b"algorithm", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["algorithm", b"algorithm", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "statuses", b"statuses"]) -> None: ...
 
 global___ListRunsRequest = ListRunsRequest
 
@@ -2263,17 +2271,17 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         STREAM_DEQUEUE_FIELD_NUMBER: builtins.int
         WATCH_FIELD_NUMBER: builtins.int
         OTLP_TRACES_FIELD_NUMBER: builtins.int
-        DELETE_FIELD_NUMBER: builtins.int
-        BACKUP_FIELD_NUMBER: builtins.int
+        DELETE_ROLLOUTS_FIELD_NUMBER: builtins.int
+        BACKUP_DATABASE_FIELD_NUMBER: builtins.int
         stream_dequeue: builtins.bool
         """StreamDequeue is served."""
         watch: builtins.bool
         """Watch is served."""
         otlp_traces: builtins.bool
         """OTLP's TraceService is served on this port."""
-        delete: builtins.bool
+        delete_rollouts: builtins.bool
         """DeleteRollouts is served."""
-        backup: builtins.bool
+        backup_database: builtins.bool
         """BackupDatabase is served."""
         def __init__(
             self,
@@ -2281,10 +2289,10 @@ class GetServerInfoResponse(google.protobuf.message.Message):
             stream_dequeue: builtins.bool = ...,
             watch: builtins.bool = ...,
             otlp_traces: builtins.bool = ...,
-            delete: builtins.bool = ...,
-            backup: builtins.bool = ...,
+            delete_rollouts: builtins.bool = ...,
+            backup_database: builtins.bool = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["backup", b"backup", "delete", b"delete", "otlp_traces", b"otlp_traces", "stream_dequeue", b"stream_dequeue", "watch", b"watch"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["backup_database", b"backup_database", "delete_rollouts", b"delete_rollouts", "otlp_traces", b"otlp_traces", "stream_dequeue", b"stream_dequeue", "watch", b"watch"]) -> None: ...
 
     @typing.final
     class Limits(google.protobuf.message.Message):
@@ -2339,6 +2347,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     DATABASE_PATH_FIELD_NUMBER: builtins.int
     DURABILITY_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int
+    CURRENT_TIME_FIELD_NUMBER: builtins.int
     version: builtins.str
     """The server's version."""
     database_path: builtins.str
@@ -2357,6 +2366,12 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When this server process started."""
 
+    @property
+    def current_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """What the store's clock said when it answered. All times but those of spans are by this clock: a caller's own may
+        differ.
+        """
+
     def __init__(
         self,
         *,
@@ -2366,9 +2381,10 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         database_path: builtins.str = ...,
         durability: builtins.str = ...,
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        current_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["capabilities", b"capabilities", "limits", b"limits", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capabilities", b"capabilities", "database_path", b"database_path", "durability", b"durability", "limits", b"limits", "start_time", b"start_time", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["capabilities", b"capabilities", "current_time", b"current_time", "limits", b"limits", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["capabilities", b"capabilities", "current_time", b"current_time", "database_path", b"database_path", "durability", b"durability", "limits", b"limits", "start_time", b"start_time", "version", b"version"]) -> None: ...
 
 global___GetServerInfoResponse = GetServerInfoResponse
 
@@ -2483,17 +2499,17 @@ class GetStatisticsResponse(google.protobuf.message.Message):
         DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
         WINDOW_FIELD_NUMBER: builtins.int
-        CREATED_FIELD_NUMBER: builtins.int
-        STARTED_FIELD_NUMBER: builtins.int
-        ENDED_FIELD_NUMBER: builtins.int
-        SPANS_FIELD_NUMBER: builtins.int
-        created: builtins.float
+        ROLLOUTS_CREATED_FIELD_NUMBER: builtins.int
+        ATTEMPTS_STARTED_FIELD_NUMBER: builtins.int
+        ROLLOUTS_ENDED_FIELD_NUMBER: builtins.int
+        SPANS_STORED_FIELD_NUMBER: builtins.int
+        rollouts_created: builtins.float
         """Rollouts enqueued or started."""
-        started: builtins.float
+        attempts_started: builtins.float
         """Attempts begun."""
-        ended: builtins.float
+        rollouts_ended: builtins.float
         """Rollouts that became terminal."""
-        spans: builtins.float
+        spans_stored: builtins.float
         """Spans stored."""
         @property
         def window(self) -> google.protobuf.duration_pb2.Duration:
@@ -2503,13 +2519,13 @@ class GetStatisticsResponse(google.protobuf.message.Message):
             self,
             *,
             window: google.protobuf.duration_pb2.Duration | None = ...,
-            created: builtins.float = ...,
-            started: builtins.float = ...,
-            ended: builtins.float = ...,
-            spans: builtins.float = ...,
+            rollouts_created: builtins.float = ...,
+            attempts_started: builtins.float = ...,
+            rollouts_ended: builtins.float = ...,
+            spans_stored: builtins.float = ...,
         ) -> None: ...
         def HasField(self, field_name: typing.Literal["window", b"window"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["created", b"created", "ended", b"ended", "spans", b"spans", "started", b"started", "window", b"window"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["attempts_started", b"attempts_started", "rollouts_created", b"rollouts_created", "rollouts_ended", b"rollouts_ended", "spans_stored", b"spans_stored", "window", b"window"]) -> None: ...
 
     ROLLOUTS_FIELD_NUMBER: builtins.int
     QUEUES_FIELD_NUMBER: builtins.int

@@ -337,8 +337,8 @@ class StoreServiceServicer(object):
 
     def UpdateAttempt(self, request, context):
         """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
-        verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Fails with
-        FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
+        verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Called by operators and
+        older code. Fails with FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
 
         grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
         """
@@ -347,7 +347,7 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRollout(self, request, context):
-        """Reads one rollout with its latest attempt. Fails with NOT_FOUND.
+        """Reads one rollout with its latest attempt. Called by anybody. Fails with NOT_FOUND.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/GetRollout
         """
@@ -356,8 +356,9 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRollouts(self, request, context):
-        """Reads rollouts, filtered, sorted, a page at a time. Fails with INVALID_ARGUMENT for an order there is not, and
-        PAGE_TOKEN_INVALID for a page token that was given for another order or other filters; so do the other lists.
+        """Reads rollouts, filtered, sorted, a page at a time. Called by algorithms and operators. Fails with INVALID_ARGUMENT
+        for an order there is not, and PAGE_TOKEN_INVALID for a page token that was given for another order or other
+        filters; so do the other lists.
 
         grpcurl -plaintext -d '{"statuses":["ROLLOUT_STATUS_FAILED"],"order_by":"create_time desc"}' localhost:4747 agentlightning.v1.StoreService/ListRollouts
         """
@@ -366,8 +367,8 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAttempts(self, request, context):
-        """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. An unknown rollout has
-        none.
+        """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. Called by algorithms and
+        operators. An unknown rollout has none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListAttempts
         """
@@ -423,7 +424,8 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSpans(self, request, context):
-        """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. An unknown rollout has none.
+        """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. Called by algorithms and
+        operators. An unknown rollout has none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListSpans
         """
@@ -432,7 +434,8 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReserveSequenceIds(self, request, context):
-        """Sets sequence ids aside for spans that their maker numbers. Needs no existing rollout.
+        """Sets sequence ids aside for spans that their maker numbers. Called by whoever adds spans to an attempt that another
+        holds. Needs no existing rollout.
 
         grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/ReserveSequenceIds
         """
@@ -469,7 +472,8 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListResources(self, request, context):
-        """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time.
+        """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time. Called by
+        operators.
 
         grpcurl -plaintext -d '{"page_size":5}' localhost:4747 agentlightning.v1.StoreService/ListResources
         """
@@ -487,8 +491,8 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRun(self, request, context):
-        """Changes the named fields of a run. Fails with NOT_FOUND, and with ABORTED REVISION_MISMATCH when `if_revision` is
-        given and somebody changed it since.
+        """Changes the named fields of a run. Called by algorithms and operators. Fails with NOT_FOUND, and with ABORTED
+        REVISION_MISMATCH when `if_revision` is given and somebody changed it since.
 
         grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
         """
@@ -497,7 +501,7 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRun(self, request, context):
-        """Reads one run. Fails with NOT_FOUND.
+        """Reads one run. Called by algorithms and operators. Fails with NOT_FOUND.
 
         grpcurl -plaintext -d '{"run_id":"run-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/GetRun
         """
@@ -506,7 +510,7 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Reads runs, newest first, a page at a time.
+        """Reads runs, newest first, a page at a time. Called by operators.
 
         grpcurl -plaintext -d '{}' localhost:4747 agentlightning.v1.StoreService/ListRuns
         """
@@ -524,7 +528,7 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetWorker(self, request, context):
-        """Reads one worker. Fails with NOT_FOUND.
+        """Reads one worker. Called by operators. Fails with NOT_FOUND.
 
         grpcurl -plaintext -d '{"worker_id":"me"}' localhost:4747 agentlightning.v1.StoreService/GetWorker
         """
@@ -533,7 +537,7 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListWorkers(self, request, context):
-        """Reads workers by name, a page at a time.
+        """Reads workers by name, a page at a time. Called by operators.
 
         grpcurl -plaintext -d '{}' localhost:4747 agentlightning.v1.StoreService/ListWorkers
         """
@@ -551,7 +555,7 @@ class StoreServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetStatistics(self, request, context):
-        """Counts what the store holds, by status and queue.
+        """Counts what the store holds, by status and queue. Called by operators and by what scales runners.
 
         grpcurl -plaintext localhost:4747 agentlightning.v1.StoreService/GetStatistics
         """

@@ -148,8 +148,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.UpdateAttemptResponse,
     ]
     """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
-    verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Fails with
-    FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
+    verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Called by operators and
+    older code. Fails with FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
 
         grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
     """
@@ -158,7 +158,7 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.GetRolloutRequest,
         agentlightning.v1.store_service_pb2.GetRolloutResponse,
     ]
-    """Reads one rollout with its latest attempt. Fails with NOT_FOUND.
+    """Reads one rollout with its latest attempt. Called by anybody. Fails with NOT_FOUND.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/GetRollout
     """
@@ -167,8 +167,9 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListRolloutsRequest,
         agentlightning.v1.store_service_pb2.ListRolloutsResponse,
     ]
-    """Reads rollouts, filtered, sorted, a page at a time. Fails with INVALID_ARGUMENT for an order there is not, and
-    PAGE_TOKEN_INVALID for a page token that was given for another order or other filters; so do the other lists.
+    """Reads rollouts, filtered, sorted, a page at a time. Called by algorithms and operators. Fails with INVALID_ARGUMENT
+    for an order there is not, and PAGE_TOKEN_INVALID for a page token that was given for another order or other
+    filters; so do the other lists.
 
         grpcurl -plaintext -d '{"statuses":["ROLLOUT_STATUS_FAILED"],"order_by":"create_time desc"}' localhost:4747 agentlightning.v1.StoreService/ListRollouts
     """
@@ -177,8 +178,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListAttemptsRequest,
         agentlightning.v1.store_service_pb2.ListAttemptsResponse,
     ]
-    """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. An unknown rollout has
-    none.
+    """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. Called by algorithms and
+    operators. An unknown rollout has none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListAttempts
     """
@@ -234,7 +235,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListSpansRequest,
         agentlightning.v1.store_service_pb2.ListSpansResponse,
     ]
-    """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. An unknown rollout has none.
+    """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. Called by algorithms and
+    operators. An unknown rollout has none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListSpans
     """
@@ -243,7 +245,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ReserveSequenceIdsRequest,
         agentlightning.v1.store_service_pb2.ReserveSequenceIdsResponse,
     ]
-    """Sets sequence ids aside for spans that their maker numbers. Needs no existing rollout.
+    """Sets sequence ids aside for spans that their maker numbers. Called by whoever adds spans to an attempt that another
+    holds. Needs no existing rollout.
 
         grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/ReserveSequenceIds
     """
@@ -280,7 +283,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListResourcesRequest,
         agentlightning.v1.store_service_pb2.ListResourcesResponse,
     ]
-    """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time.
+    """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time. Called by
+    operators.
 
         grpcurl -plaintext -d '{"page_size":5}' localhost:4747 agentlightning.v1.StoreService/ListResources
     """
@@ -298,8 +302,8 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.UpdateRunRequest,
         agentlightning.v1.store_service_pb2.UpdateRunResponse,
     ]
-    """Changes the named fields of a run. Fails with NOT_FOUND, and with ABORTED REVISION_MISMATCH when `if_revision` is
-    given and somebody changed it since.
+    """Changes the named fields of a run. Called by algorithms and operators. Fails with NOT_FOUND, and with ABORTED
+    REVISION_MISMATCH when `if_revision` is given and somebody changed it since.
 
         grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
     """
@@ -308,7 +312,7 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.GetRunRequest,
         agentlightning.v1.store_service_pb2.GetRunResponse,
     ]
-    """Reads one run. Fails with NOT_FOUND.
+    """Reads one run. Called by algorithms and operators. Fails with NOT_FOUND.
 
         grpcurl -plaintext -d '{"run_id":"run-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/GetRun
     """
@@ -317,7 +321,7 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListRunsRequest,
         agentlightning.v1.store_service_pb2.ListRunsResponse,
     ]
-    """Reads runs, newest first, a page at a time.
+    """Reads runs, newest first, a page at a time. Called by operators.
 
         grpcurl -plaintext -d '{}' localhost:4747 agentlightning.v1.StoreService/ListRuns
     """
@@ -335,7 +339,7 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.GetWorkerRequest,
         agentlightning.v1.store_service_pb2.GetWorkerResponse,
     ]
-    """Reads one worker. Fails with NOT_FOUND.
+    """Reads one worker. Called by operators. Fails with NOT_FOUND.
 
         grpcurl -plaintext -d '{"worker_id":"me"}' localhost:4747 agentlightning.v1.StoreService/GetWorker
     """
@@ -344,7 +348,7 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.ListWorkersRequest,
         agentlightning.v1.store_service_pb2.ListWorkersResponse,
     ]
-    """Reads workers by name, a page at a time.
+    """Reads workers by name, a page at a time. Called by operators.
 
         grpcurl -plaintext -d '{}' localhost:4747 agentlightning.v1.StoreService/ListWorkers
     """
@@ -362,7 +366,7 @@ class StoreServiceStub:
         agentlightning.v1.store_service_pb2.GetStatisticsRequest,
         agentlightning.v1.store_service_pb2.GetStatisticsResponse,
     ]
-    """Counts what the store holds, by status and queue.
+    """Counts what the store holds, by status and queue. Called by operators and by what scales runners.
 
         grpcurl -plaintext localhost:4747 agentlightning.v1.StoreService/GetStatistics
     """
@@ -499,8 +503,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.UpdateAttemptResponse,
     ]
     """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
-    verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Fails with
-    FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
+    verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Called by operators and
+    older code. Fails with FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
 
         grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
     """
@@ -509,7 +513,7 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.GetRolloutRequest,
         agentlightning.v1.store_service_pb2.GetRolloutResponse,
     ]
-    """Reads one rollout with its latest attempt. Fails with NOT_FOUND.
+    """Reads one rollout with its latest attempt. Called by anybody. Fails with NOT_FOUND.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/GetRollout
     """
@@ -518,8 +522,9 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListRolloutsRequest,
         agentlightning.v1.store_service_pb2.ListRolloutsResponse,
     ]
-    """Reads rollouts, filtered, sorted, a page at a time. Fails with INVALID_ARGUMENT for an order there is not, and
-    PAGE_TOKEN_INVALID for a page token that was given for another order or other filters; so do the other lists.
+    """Reads rollouts, filtered, sorted, a page at a time. Called by algorithms and operators. Fails with INVALID_ARGUMENT
+    for an order there is not, and PAGE_TOKEN_INVALID for a page token that was given for another order or other
+    filters; so do the other lists.
 
         grpcurl -plaintext -d '{"statuses":["ROLLOUT_STATUS_FAILED"],"order_by":"create_time desc"}' localhost:4747 agentlightning.v1.StoreService/ListRollouts
     """
@@ -528,8 +533,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListAttemptsRequest,
         agentlightning.v1.store_service_pb2.ListAttemptsResponse,
     ]
-    """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. An unknown rollout has
-    none.
+    """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. Called by algorithms and
+    operators. An unknown rollout has none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListAttempts
     """
@@ -585,7 +590,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListSpansRequest,
         agentlightning.v1.store_service_pb2.ListSpansResponse,
     ]
-    """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. An unknown rollout has none.
+    """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. Called by algorithms and
+    operators. An unknown rollout has none.
 
         grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListSpans
     """
@@ -594,7 +600,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ReserveSequenceIdsRequest,
         agentlightning.v1.store_service_pb2.ReserveSequenceIdsResponse,
     ]
-    """Sets sequence ids aside for spans that their maker numbers. Needs no existing rollout.
+    """Sets sequence ids aside for spans that their maker numbers. Called by whoever adds spans to an attempt that another
+    holds. Needs no existing rollout.
 
         grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/ReserveSequenceIds
     """
@@ -631,7 +638,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListResourcesRequest,
         agentlightning.v1.store_service_pb2.ListResourcesResponse,
     ]
-    """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time.
+    """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time. Called by
+    operators.
 
         grpcurl -plaintext -d '{"page_size":5}' localhost:4747 agentlightning.v1.StoreService/ListResources
     """
@@ -649,8 +657,8 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.UpdateRunRequest,
         agentlightning.v1.store_service_pb2.UpdateRunResponse,
     ]
-    """Changes the named fields of a run. Fails with NOT_FOUND, and with ABORTED REVISION_MISMATCH when `if_revision` is
-    given and somebody changed it since.
+    """Changes the named fields of a run. Called by algorithms and operators. Fails with NOT_FOUND, and with ABORTED
+    REVISION_MISMATCH when `if_revision` is given and somebody changed it since.
 
         grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
     """
@@ -659,7 +667,7 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.GetRunRequest,
         agentlightning.v1.store_service_pb2.GetRunResponse,
     ]
-    """Reads one run. Fails with NOT_FOUND.
+    """Reads one run. Called by algorithms and operators. Fails with NOT_FOUND.
 
         grpcurl -plaintext -d '{"run_id":"run-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/GetRun
     """
@@ -668,7 +676,7 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListRunsRequest,
         agentlightning.v1.store_service_pb2.ListRunsResponse,
     ]
-    """Reads runs, newest first, a page at a time.
+    """Reads runs, newest first, a page at a time. Called by operators.
 
         grpcurl -plaintext -d '{}' localhost:4747 agentlightning.v1.StoreService/ListRuns
     """
@@ -686,7 +694,7 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.GetWorkerRequest,
         agentlightning.v1.store_service_pb2.GetWorkerResponse,
     ]
-    """Reads one worker. Fails with NOT_FOUND.
+    """Reads one worker. Called by operators. Fails with NOT_FOUND.
 
         grpcurl -plaintext -d '{"worker_id":"me"}' localhost:4747 agentlightning.v1.StoreService/GetWorker
     """
@@ -695,7 +703,7 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.ListWorkersRequest,
         agentlightning.v1.store_service_pb2.ListWorkersResponse,
     ]
-    """Reads workers by name, a page at a time.
+    """Reads workers by name, a page at a time. Called by operators.
 
         grpcurl -plaintext -d '{}' localhost:4747 agentlightning.v1.StoreService/ListWorkers
     """
@@ -713,7 +721,7 @@ class StoreServiceAsyncStub:
         agentlightning.v1.store_service_pb2.GetStatisticsRequest,
         agentlightning.v1.store_service_pb2.GetStatisticsResponse,
     ]
-    """Counts what the store holds, by status and queue.
+    """Counts what the store holds, by status and queue. Called by operators and by what scales runners.
 
         grpcurl -plaintext localhost:4747 agentlightning.v1.StoreService/GetStatistics
     """
@@ -874,8 +882,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.UpdateAttemptResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.UpdateAttemptResponse]]:
         """Changes the named fields of an attempt: status, worker_id, last_heartbeat_time, metadata_json. The administrative
-        verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Fails with
-        FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
+        verb: it asks for no lease, records what it is told, and never changes a terminal rollout. Called by operators and
+        older code. Fails with FAILED_PRECONDITION TRANSITION_REFUSED when an attempt is to live again beside a later one.
 
             grpcurl -plaintext -d '{"attempt":{"rollout_id":"ro-5f0c2b7a91de","attempt_id":"latest","status":"ATTEMPT_STATUS_FAILED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateAttempt
         """
@@ -886,7 +894,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.GetRolloutRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.GetRolloutResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.GetRolloutResponse]]:
-        """Reads one rollout with its latest attempt. Fails with NOT_FOUND.
+        """Reads one rollout with its latest attempt. Called by anybody. Fails with NOT_FOUND.
 
             grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/GetRollout
         """
@@ -897,8 +905,9 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListRolloutsRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListRolloutsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListRolloutsResponse]]:
-        """Reads rollouts, filtered, sorted, a page at a time. Fails with INVALID_ARGUMENT for an order there is not, and
-        PAGE_TOKEN_INVALID for a page token that was given for another order or other filters; so do the other lists.
+        """Reads rollouts, filtered, sorted, a page at a time. Called by algorithms and operators. Fails with INVALID_ARGUMENT
+        for an order there is not, and PAGE_TOKEN_INVALID for a page token that was given for another order or other
+        filters; so do the other lists.
 
             grpcurl -plaintext -d '{"statuses":["ROLLOUT_STATUS_FAILED"],"order_by":"create_time desc"}' localhost:4747 agentlightning.v1.StoreService/ListRollouts
         """
@@ -909,8 +918,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListAttemptsRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListAttemptsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListAttemptsResponse]]:
-        """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. An unknown rollout has
-        none.
+        """Reads the attempts of a rollout, first to latest unless sorted otherwise, a page at a time. Called by algorithms and
+        operators. An unknown rollout has none.
 
             grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListAttempts
         """
@@ -976,7 +985,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListSpansRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListSpansResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListSpansResponse]]:
-        """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. An unknown rollout has none.
+        """Reads the spans of a rollout by sequence unless sorted otherwise, a page at a time. Called by algorithms and
+        operators. An unknown rollout has none.
 
             grpcurl -plaintext -d '{"rollout_id":"ro-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/ListSpans
         """
@@ -987,7 +997,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ReserveSequenceIdsRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ReserveSequenceIdsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ReserveSequenceIdsResponse]]:
-        """Sets sequence ids aside for spans that their maker numbers. Needs no existing rollout.
+        """Sets sequence ids aside for spans that their maker numbers. Called by whoever adds spans to an attempt that another
+        holds. Needs no existing rollout.
 
             grpcurl -plaintext -d '{"rollout_ids":["ro-5f0c2b7a91de"]}' localhost:4747 agentlightning.v1.StoreService/ReserveSequenceIds
         """
@@ -1032,7 +1043,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListResourcesRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListResourcesResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListResourcesResponse]]:
-        """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time.
+        """Reads the last version of each of the resources, or with `all_versions` every one, a page at a time. Called by
+        operators.
 
             grpcurl -plaintext -d '{"page_size":5}' localhost:4747 agentlightning.v1.StoreService/ListResources
         """
@@ -1054,8 +1066,8 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.UpdateRunRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.UpdateRunResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.UpdateRunResponse]]:
-        """Changes the named fields of a run. Fails with NOT_FOUND, and with ABORTED REVISION_MISMATCH when `if_revision` is
-        given and somebody changed it since.
+        """Changes the named fields of a run. Called by algorithms and operators. Fails with NOT_FOUND, and with ABORTED
+        REVISION_MISMATCH when `if_revision` is given and somebody changed it since.
 
             grpcurl -plaintext -d '{"run":{"run_id":"run-5f0c2b7a91de","status":"RUN_STATUS_CANCELLED"},"update_mask":{"paths":["status"]}}' localhost:4747 agentlightning.v1.StoreService/UpdateRun
         """
@@ -1066,7 +1078,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.GetRunRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.GetRunResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.GetRunResponse]]:
-        """Reads one run. Fails with NOT_FOUND.
+        """Reads one run. Called by algorithms and operators. Fails with NOT_FOUND.
 
             grpcurl -plaintext -d '{"run_id":"run-5f0c2b7a91de"}' localhost:4747 agentlightning.v1.StoreService/GetRun
         """
@@ -1077,7 +1089,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListRunsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListRunsResponse]]:
-        """Reads runs, newest first, a page at a time.
+        """Reads runs, newest first, a page at a time. Called by operators.
 
             grpcurl -plaintext -d '{}' localhost:4747 agentlightning.v1.StoreService/ListRuns
         """
@@ -1099,7 +1111,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.GetWorkerRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.GetWorkerResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.GetWorkerResponse]]:
-        """Reads one worker. Fails with NOT_FOUND.
+        """Reads one worker. Called by operators. Fails with NOT_FOUND.
 
             grpcurl -plaintext -d '{"worker_id":"me"}' localhost:4747 agentlightning.v1.StoreService/GetWorker
         """
@@ -1110,7 +1122,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.ListWorkersRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.ListWorkersResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.ListWorkersResponse]]:
-        """Reads workers by name, a page at a time.
+        """Reads workers by name, a page at a time. Called by operators.
 
             grpcurl -plaintext -d '{}' localhost:4747 agentlightning.v1.StoreService/ListWorkers
         """
@@ -1132,7 +1144,7 @@ class StoreServiceServicer(metaclass=abc.ABCMeta):
         request: agentlightning.v1.store_service_pb2.GetStatisticsRequest,
         context: _ServicerContext,
     ) -> typing.Union[agentlightning.v1.store_service_pb2.GetStatisticsResponse, collections.abc.Awaitable[agentlightning.v1.store_service_pb2.GetStatisticsResponse]]:
-        """Counts what the store holds, by status and queue.
+        """Counts what the store holds, by status and queue. Called by operators and by what scales runners.
 
             grpcurl -plaintext localhost:4747 agentlightning.v1.StoreService/GetStatistics
         """

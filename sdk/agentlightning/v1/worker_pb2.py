@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61gentlightning/v1/worker.proto\x12\x11\x61gentlightning.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x03\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.agentlightning.v1.WorkerStatus\x12\x1c\n\x14heartbeat_stats_json\x18\x03 \x01(\t\x12\x37\n\x13last_heartbeat_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_dequeue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_busy_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_idle_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63urrent_rollout_id\x18\x08 \x01(\t\x12\x1a\n\x12\x63urrent_attempt_id\x18\t \x01(\t\x12\x10\n\x08revision\x18\n \x01(\x03*x\n\x0cWorkerStatus\x12\x1d\n\x19WORKER_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATUS_UNKNOWN\x10\x01\x12\x16\n\x12WORKER_STATUS_IDLE\x10\x02\x12\x16\n\x12WORKER_STATUS_BUSY\x10\x03\x42NZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61gentlightning/v1/worker.proto\x12\x11\x61gentlightning.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x03\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.agentlightning.v1.WorkerStatus\x12\x1c\n\x14heartbeat_stats_json\x18\x03 \x01(\t\x12\x37\n\x13last_heartbeat_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_dequeue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_busy_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_idle_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63urrent_rollout_id\x18\x08 \x01(\t\x12\x1a\n\x12\x63urrent_attempt_id\x18\t \x01(\t\x12\x10\n\x08revision\x18\n \x01(\x03\x12\r\n\x05queue\x18\x0b \x01(\t*x\n\x0cWorkerStatus\x12\x1d\n\x19WORKER_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATUS_UNKNOWN\x10\x01\x12\x16\n\x12WORKER_STATUS_IDLE\x10\x02\x12\x16\n\x12WORKER_STATUS_BUSY\x10\x03\x42NZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,8 +23,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'agentlightning.v1.worker_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1'
-  _globals['_WORKERSTATUS']._serialized_start=485
-  _globals['_WORKERSTATUS']._serialized_end=605
+  _globals['_WORKERSTATUS']._serialized_start=500
+  _globals['_WORKERSTATUS']._serialized_end=620
   _globals['_WORKER']._serialized_start=87
-  _globals['_WORKER']._serialized_end=483
+  _globals['_WORKER']._serialized_end=498
 # @@protoc_insertion_point(module_scope)

@@ -62,6 +62,7 @@ class Worker(google.protobuf.message.Message):
     CURRENT_ROLLOUT_ID_FIELD_NUMBER: builtins.int
     CURRENT_ATTEMPT_ID_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    QUEUE_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """Its own name for itself: `Worker-0`."""
     status: global___WorkerStatus.ValueType
@@ -74,6 +75,8 @@ class Worker(google.protobuf.message.Message):
     """The attempt it was last given, while that lives."""
     revision: builtins.int
     """The store-wide revision of its last change of assignment."""
+    queue: builtins.str
+    """The queue it last asked for work. Empty: it has not asked."""
     @property
     def last_heartbeat_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it last said so."""
@@ -103,8 +106,9 @@ class Worker(google.protobuf.message.Message):
         current_rollout_id: builtins.str = ...,
         current_attempt_id: builtins.str = ...,
         revision: builtins.int = ...,
+        queue: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["last_busy_time", b"last_busy_time", "last_dequeue_time", b"last_dequeue_time", "last_heartbeat_time", b"last_heartbeat_time", "last_idle_time", b"last_idle_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["current_attempt_id", b"current_attempt_id", "current_rollout_id", b"current_rollout_id", "heartbeat_stats_json", b"heartbeat_stats_json", "last_busy_time", b"last_busy_time", "last_dequeue_time", b"last_dequeue_time", "last_heartbeat_time", b"last_heartbeat_time", "last_idle_time", b"last_idle_time", "revision", b"revision", "status", b"status", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["current_attempt_id", b"current_attempt_id", "current_rollout_id", b"current_rollout_id", "heartbeat_stats_json", b"heartbeat_stats_json", "last_busy_time", b"last_busy_time", "last_dequeue_time", b"last_dequeue_time", "last_heartbeat_time", b"last_heartbeat_time", "last_idle_time", b"last_idle_time", "queue", b"queue", "revision", b"revision", "status", b"status", "worker_id", b"worker_id"]) -> None: ...
 
 global___Worker = Worker

@@ -50,6 +50,12 @@ _RUN_FIELDS = frozenset(
     }
 )
 
+_RATES = {
+    "created": "rollouts_created",
+    "started": "attempts_started",
+    "ended": "rollouts_ended",
+    "spans": "spans_stored",
+}
 _MOST_SKIPPED = 1 << 40
 
 Context = Any
@@ -318,7 +324,8 @@ class StoreService(StoreServiceServicer):
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         self._check_list(request)
-        check.check_enum_if_given("status", request.status, RunStatus)
+        for status in request.statuses:
+            check.check_enum("statuses", status, RunStatus)
         page = await self._dispatcher.read(lambda tx: lists.runs(tx, request))
         return pb.ListRunsResponse(runs=page.items, next_page_token=page.next_token)
 
@@ -346,7 +353,7 @@ class StoreService(StoreServiceServicer):
         return pb.GetServerInfoResponse(
             version=self._version,
             capabilities=pb.GetServerInfoResponse.Capabilities(
-                stream_dequeue=True, watch=True, otlp_traces=True, delete=True, backup=True
+                stream_dequeue=True, watch=True, otlp_traces=True, delete_rollouts=True, backup_database=True
             ),
             limits=pb.GetServerInfoResponse.Limits(
                 max_batch=limits.max_batch,
@@ -360,12 +367,13 @@ class StoreService(StoreServiceServicer):
             database_path=str(self._dispatcher.database.path),
             durability=self._dispatcher.database.durability,
             start_time=timestamp(self._start_time),
+            current_time=timestamp(self._clock()),
         )
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
         answer = await self._dispatcher.read(statistics.count)
         window, events = self._dispatcher.rates.over_window()
-        rates = {name: events[name] * SECOND / window for name in ("created", "started", "ended", "spans")}
+        rates = {field: events[name] * SECOND / window for name, field in _RATES.items()}
         answer.rates.CopyFrom(pb.GetStatisticsResponse.Rates(window=duration(window), **rates))
         answer.uptime.CopyFrom(duration(self._clock() - self._start_time))
         return answer

@@ -22,8 +22,14 @@ _CHANGES: dict[str, tuple[str, Callable[[Row], Change]]] = {
     "resources": ("changed_resources", lambda row: Change(resources=Resources.FromString(row["resources"]))),
     "run": ("changed_run", lambda row: Change(run=Run.FromString(row["run"]))),
     "worker": ("changed_worker", lambda row: Change(worker=worker_message(row))),
-    "tombstone": ("tombstone", lambda row: Change(deleted=WatchResponse.Tombstone(id=row["id"]))),
+    "tombstone": ("tombstone", lambda row: Change(deleted=_tombstone(row))),
 }
+
+
+def _tombstone(row: Row) -> WatchResponse.Tombstone:
+    """What was deleted: of the two that can be, only rollouts have a queue."""
+    kind = "rollout_id" if row["queue"] else "worker_id"
+    return WatchResponse.Tombstone(**{kind: row["id"]})
 
 
 def begin(tx: Reading, after: int) -> int:

@@ -171,8 +171,8 @@ def resources(tx: Reading, request: ListResourcesRequest) -> Page[Resources]:
 def runs(tx: Reading, request: ListRunsRequest) -> Page[Run]:
     """A page of runs, newest first."""
     query = Query(_RUNS, "id desc")
-    if request.status:
-        query.require("status = ?", request.status)
+    if request.statuses:
+        query.filter_in("status", set(request.statuses))
     if request.algorithm:
         query.require("algorithm = ?", request.algorithm)
     if request.labels:

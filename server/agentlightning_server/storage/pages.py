@@ -106,7 +106,7 @@ class Query(Generic[M]):
         else:
             self.require(condition, *values, indexed=indexed)
 
-    def filter_in(self, column: str, values: Iterable[str], indexed: bool = False) -> None:
+    def filter_in(self, column: str, values: Iterable[str] | Iterable[int], indexed: bool = False) -> None:
         """Filter by a set of values."""
         self.filter(f"{column} IN (SELECT value FROM json_each(?))", json.dumps(sorted(values)), indexed=indexed)
 

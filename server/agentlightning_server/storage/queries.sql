@@ -224,8 +224,8 @@ INSERT INTO workers (worker_id, revision) VALUES (:worker_id, :revision);
 UPDATE workers SET last_heartbeat_time = :now, heartbeat_stats_json = coalesce(:stats_json, heartbeat_stats_json)
 WHERE worker_id = :worker_id;
 
--- name: set_worker_dequeue_time
-UPDATE workers SET last_dequeue_time = :now WHERE worker_id = :worker_id;
+-- name: set_worker_dequeue
+UPDATE workers SET last_dequeue_time = :now, queue = :queue WHERE worker_id = :worker_id;
 
 -- name: set_worker_busy
 INSERT INTO workers (worker_id, status, last_busy_time, current_rollout_id, current_attempt_id, revision)
@@ -370,4 +370,4 @@ SELECT run FROM runs WHERE revision = :revision;
 SELECT * FROM workers WHERE revision = :revision;
 
 -- name: tombstone
-SELECT id FROM tombstones WHERE revision = :revision;
+SELECT id, queue FROM tombstones WHERE revision = :revision;

@@ -56,7 +56,7 @@ def claim(tx: Transaction, queue: str, worker_ids: Sequence[str], limit: int, le
         size += claimed[-1].ByteSize()
     found = set(wanted[: len(claimed)])
     for worker_id in dict.fromkeys(worker_ids):
-        workers.on_dequeue(tx, worker_id, found=worker_id in found)
+        workers.on_dequeue(tx, worker_id, queue, found=worker_id in found)
     return claimed
 
 

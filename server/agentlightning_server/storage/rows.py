@@ -184,6 +184,7 @@ def worker_message(row: Row) -> Worker:
         current_rollout_id=row["current_rollout_id"],
         current_attempt_id=row["current_attempt_id"],
         revision=row["revision"],
+        queue=row["queue"],
     )
 
 

@@ -31,13 +31,13 @@ def heartbeat(tx: Transaction, worker_id: str, stats_json: str) -> Worker:
     return get(tx, worker_id)
 
 
-def on_dequeue(tx: Transaction, worker_id: str, *, found: bool) -> None:
-    """Note that a worker asked for work; one that got none holds nothing."""
+def on_dequeue(tx: Transaction, worker_id: str, queue: str, *, found: bool) -> None:
+    """Note that a worker asked a queue for work; one that got none holds nothing."""
     if not worker_id:
         return
     if not found and _known_or_new(tx, worker_id)["status"] == "unknown":
         _set_free(tx, worker_id, "", "idle")
-    tx.run("set_worker_dequeue_time", worker_id=worker_id, now=tx.now)
+    tx.run("set_worker_dequeue", worker_id=worker_id, queue=queue, now=tx.now)
 
 
 def follow_attempt(tx: Transaction, worker_id: str, rollout_id: str, attempt_id: str, status: AttemptStatus) -> None:

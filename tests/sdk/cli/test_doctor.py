@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from agentlightning import Failure, LightningStoreClient, RolloutConfig, Span
-from agentlightning.cli.checks import Finding
+from agentlightning.cli.checks import Finding, reach
 from agentlightning.cli.checks.folder import folder
 from agentlightning.cli.checks.packages import packages
 from agentlightning.cli.checks.recording import recording
@@ -179,15 +179,31 @@ async def test_failures_come_with_the_most_frequent_reason(anywhere: Command, ow
     assert failures.way_out == f"agl trace {rollout.rollout_id}"
 
 
-async def test_another_version_and_another_contract_are_warnings(
+def differ(monkeypatch: pytest.MonkeyPatch, version: str, **of_attempts: Any) -> None:
+    """Have this side be another version, whose contract has another attempt.proto."""
+    own = reach._own
+    changed = FileDescriptorProto(name="agentlightning/v1/attempt.proto", **of_attempts)
+    monkeypatch.setattr(reach, "version", lambda _: version)
+    monkeypatch.setattr(reach, "_own", lambda name: changed if name == changed.name else own(name))
+
+
+async def test_a_store_that_is_earlier_and_lacks_something_is_a_warning(
     anywhere: Command, store_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentlightning.cli.checks.reach.version", lambda _: "9.9")
-    monkeypatch.setattr("agentlightning.cli.checks.reach._own", lambda name: FileDescriptorProto(name=name))
+    differ(monkeypatch, "9.9", message_type=[{"name": "Attempt", "field": [{"name": "mood", "number": 99}]}])
     found = await anywhere("doctor", "--store", store_address)
     version, contract, *_ = [line for line in found.out.splitlines() if line.startswith("warning")]
     assert " this is 9.9;" in version
-    assert "the two sides differ in attempt.proto, error_reason.proto, " in contract
+    assert "the store lacks what this side has in attempt.proto  ->" in contract
+
+
+async def test_a_store_that_is_later_and_has_more_is_none(
+    anywhere: Command, store_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differ(monkeypatch, "0.0.1", message_type=[{"name": "Attempt", "field": [{"name": "rollout_id", "number": 1}]}])
+    told = await findings(anywhere, "--store", store_address, code=0)
+    assert [told[check][0].verdict for check in ("version", "contract")] == ["ok", "ok"]
+    assert told["contract"][0].what == "the store has all that this side knows, and more in attempt.proto"
 
 
 async def test_where_grpc_goes_by_a_proxy_that_is_said(

@@ -90,3 +90,11 @@ async def test_a_worker_that_asks_in_vain_is_idle(store: agl.LightningStoreClien
     worker = await read(store, name)
     assert worker.status == "idle"
     assert worker.last_dequeue_time is not None
+
+
+async def test_a_worker_tells_which_queue_it_last_asked(store: agl.LightningStoreClient, name: str) -> None:
+    assert (await store.update_worker(name)).queue is None
+    other = agl.LightningStoreClient(store.server_address, queue="rooms")
+    for asked in (store, other):
+        await asked.dequeue_rollout(worker_id=name)
+        assert (await read(store, name)).queue == asked.queue

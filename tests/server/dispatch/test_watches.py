@@ -19,7 +19,7 @@ def watch(store: Any, after: int = 0, run_id: str = "", queue: str = "") -> Asyn
 
 
 def ids_of(message: WatchResponse) -> list[str]:
-    return [change.rollout.rollout_id or change.deleted.id for change in message.changes]
+    return [change.rollout.rollout_id or change.deleted.rollout_id for change in message.changes]
 
 
 async def test_a_watcher_is_woken_once_for_all_that_has_changed() -> None:

@@ -212,7 +212,7 @@ async def test_what_is_beyond_what_is_kept_goes_in_the_background(start: Any, cl
 
 async def test_the_server_says_that_it_can(server: Any) -> None:
     capabilities = (await server.stub.GetServerInfo(pb.GetServerInfoRequest())).capabilities
-    assert capabilities.delete and capabilities.backup
+    assert capabilities.delete_rollouts and capabilities.backup_database
 
 
 @pytest.mark.parametrize("name", ["../up.db", "/tmp/there.db", "a\\b.db", "..", ".", ".hidden", "a\nb", "x" * 201])

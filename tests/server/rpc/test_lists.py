@@ -188,7 +188,7 @@ async def test_runs_are_filtered_by_what_they_are_now(server: Any) -> None:
     mask = {"paths": ["labels", "status"]}
     await server.stub.UpdateRun(pb.UpdateRunRequest(run=changed, update_mask=mask))
     assert await found(labels={"a": "1"}) == [second.run_id, first.run_id]
-    assert await found(status="RUN_STATUS_FAILED") == [second.run_id]
+    assert await found(statuses=["RUN_STATUS_FAILED"]) == [second.run_id]
 
 
 async def test_workers_are_filtered_by_status_and_name(server: Any) -> None:

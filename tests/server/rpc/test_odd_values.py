@@ -48,7 +48,7 @@ def enqueue(**fields: Any) -> pb.EnqueueRolloutsRequest:
         ("ListRollouts", pb.ListRolloutsRequest(max_final_reward=math.nan)),
         ("ListSpans", pb.ListSpansRequest(skip=-1)),
         ("ListSpans", pb.ListSpansRequest(skip=2**63 - 1)),
-        ("ListRuns", pb.ListRunsRequest(status=UNKNOWN)),
+        ("ListRuns", pb.ListRunsRequest(statuses=[UNKNOWN])),
         ("ListWorkers", pb.ListWorkersRequest(statuses=[UNKNOWN])),
     ],
     ids=[

@@ -461,12 +461,23 @@ async def test_statistics_tell_how_long_the_oldest_waits_and_who_holds_what(serv
     assert counts.leases[0].first_lease_expire_time.seconds * SECOND == server.clock() + 30 * SECOND
 
 
+async def test_the_server_tells_what_its_clock_says(server: Any) -> None:
+    server.clock.advance(30)
+    info = await server.stub.GetServerInfo(pb.GetServerInfoRequest())
+    assert info.current_time.seconds - info.start_time.seconds == 30
+    assert info.current_time.seconds * SECOND == server.clock()
+
+
 async def test_statistics_tell_what_happens_per_second(server: Any) -> None:
     await server.enqueue("1", "2", "3", "4")
     await server.dequeue()
     server.clock.advance(2)
     counts = await server.stub.GetStatistics(pb.GetStatisticsRequest())
-    assert (counts.rates.created, counts.rates.started, counts.rates.ended) == (2.0, 0.5, 0.0)
+    assert (counts.rates.rollouts_created, counts.rates.attempts_started, counts.rates.rollouts_ended) == (
+        2.0,
+        0.5,
+        0.0,
+    )
     assert counts.uptime == counts.rates.window == Duration(seconds=2)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from agentlightning.v1.attempt_pb2 import Failure, FailureKind
 from agentlightning.v1.resources_pb2 import Resource, Resources
 from agentlightning.v1.rollout_pb2 import RetryPolicy, RolloutConfig
 from agentlightning.v1.run_pb2 import Run
+from agentlightning_server.config import Keep
 from agentlightning_server.dispatch import dispatcher
 from agentlightning_server.dispatch.watches import Watches
 from google.protobuf.duration_pb2 import Duration
@@ -170,6 +172,23 @@ async def test_a_revision_below_nothing_is_refused_by_name(server: Any) -> None:
         await watch(server, -1).read()
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert error_info(refusal.value).metadata["field"] == "after_revision"
+
+
+async def test_what_was_deleted_is_named_by_its_kind(start: Any, clock: Any) -> None:
+    server = await start()
+    [rollout] = await server.enqueue()
+    await cancel(server, rollout.rollout_id)
+    await server.stub.UpdateWorker(pb.UpdateWorkerRequest(worker_id="w"))
+    revision = await revision_of(server)
+    clock.advance(3600)
+    server = await start(keep=Keep(time=timedelta(hours=1)))
+    gone: list[pb.WatchResponse.Tombstone] = []
+    async for message in watch(server, revision):
+        gone += [change.deleted for change in message.changes]
+        if len(gone) == 2:
+            break
+    Tombstone = pb.WatchResponse.Tombstone
+    assert Tombstone(rollout_id=rollout.rollout_id) in gone and Tombstone(worker_id="w") in gone
 
 
 async def test_the_server_says_that_it_serves_watches(server: Any) -> None:

@@ -74,7 +74,7 @@ def without_signs_of_life(objects: dict[str, Any]) -> dict[str, Any]:
             if found.latest_attempt == Attempt():
                 found.ClearField("latest_attempt")
         if isinstance(found, Worker):
-            for name in ("last_heartbeat_time", "last_dequeue_time", "heartbeat_stats_json"):
+            for name in ("last_heartbeat_time", "last_dequeue_time", "heartbeat_stats_json", "queue"):
                 found.ClearField(name)
     return objects
 

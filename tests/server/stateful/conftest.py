@@ -368,7 +368,7 @@ class Copy:
         for change in message.changes:
             assert self.revision < change.revision <= message.revision
             self.revision = change.revision
-            self._rollouts.pop(change.deleted.id, None)
+            self._rollouts.pop(change.deleted.rollout_id, None)
             if change.HasField("rollout"):
                 self._rollouts[change.rollout.rollout_id] = change.rollout
             if change.HasField("worker"):
@@ -451,6 +451,8 @@ def _watched(message: Watched) -> Watched:
     for part in (watched, watched.latest_attempt) if isinstance(watched, Rollout) else (watched,):
         for name in set(_UNWATCHED) & set(part.DESCRIPTOR.fields_by_name):
             part.ClearField(name)
+    if isinstance(watched, Worker):
+        watched.ClearField("queue")
     return watched
 
 

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from agentlightning_server.storage import attempts
+from agentlightning.v1.worker_pb2 import WORKER_STATUS_UNKNOWN, Worker
+from agentlightning_server.storage import attempts, workers
 from agentlightning_server.storage import database as database_module
 from agentlightning_server.storage.database import APPLICATION_ID, Database, DatabaseError
 from agentlightning_server.storage.queries import migrations
@@ -58,6 +59,19 @@ async def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "store.db"
     async with database_at(path):
         assert path.exists()
+
+
+async def test_a_file_of_an_earlier_schema_is_brought_up_to_date(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.executescript(f"{migrations()[0]}; INSERT INTO workers (worker_id, revision) VALUES ('w', 1);")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    async with database_at(path) as database:
+        assert await database.read(lambda tx: workers.get(tx, "w")) == Worker(
+            worker_id="w", status=WORKER_STATUS_UNKNOWN, revision=1
+        )
+        assert await database.read(pragma("user_version")) == len(migrations())
 
 
 async def test_a_file_written_by_a_newer_server_is_refused_by_name(path: Path) -> None:

@@ -5,15 +5,17 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from packaging.version import InvalidVersion, Version
 
 from agentlightning.cli import serverfacts
 from agentlightning.cli.checks.finding import Finding
@@ -130,12 +132,13 @@ async def _version(client: LightningStoreClient) -> Finding:
     except PackageNotFoundError:
         own = "unknown"
     what = f"the store is version {info.version}, this is {own}; {info.durability}; {info.database_path}"
-    is_same = info.version == own
-    return Finding("version", "ok" if is_same else "warning", what, "" if is_same else "install the same on both sides")
+    if info.version == own or _is_earlier(own, info.version):
+        return Finding("version", "ok", what)
+    return Finding("version", "warning", what, "install this version, or a later one, where the store runs")
 
 
 async def _contract(address: str) -> Finding:
-    """Whether its messages and calls are those that this side was made with, as its reflection tells them."""
+    """Whether its messages and calls have all that this side was made with, as its reflection tells them."""
 
     async def ask() -> dict[str, bytes]:
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(connection_to(address).channel)
@@ -152,8 +155,31 @@ async def _contract(address: str) -> Finding:
     differing = [name for name in theirs if _parsed(theirs[name]) != _own(name)]
     if not differing:
         return Finding("contract", "ok", f"both sides have the same {len(theirs)} files of the contract")
-    short = ", ".join(name.rpartition("/")[2] for name in differing)
-    return Finding("contract", "warning", f"the two sides differ in {short}", "install the same version on both sides")
+    lacking = [name for name in differing if not _has(_parsed(theirs[name]), _own(name))]
+    if not lacking:
+        return Finding("contract", "ok", f"the store has all that this side knows, and more in {_short(differing)}")
+    way_out = "install this version, or a later one, where the store runs"
+    return Finding("contract", "warning", f"the store lacks what this side has in {_short(lacking)}", way_out)
+
+
+def _is_earlier(own: str, other: str) -> bool:
+    try:
+        return Version(own) < Version(other)
+    except InvalidVersion:
+        return False
+
+
+def _has(theirs: Any, ours: Any) -> bool:
+    """Whether all that is in a part of our contract is in theirs, be there more or not."""
+    if isinstance(ours, Message):
+        return all(_has(getattr(theirs, field.name), value) for field, value in ours.ListFields())
+    if isinstance(ours, (str, bytes, int, float)):
+        return bool(theirs == ours)
+    return all(any(_has(one, wanted) for one in theirs) for wanted in ours)
+
+
+def _short(names: Iterable[str]) -> str:
+    return ", ".join(name.rpartition("/")[2] for name in names)
 
 
 def _own(name: str) -> FileDescriptorProto:
@@ -165,13 +191,12 @@ def _parsed(file: bytes) -> FileDescriptorProto:
 
 
 async def _times(client: LightningStoreClient) -> list[Finding]:
-    info = await serverfacts.server_info(client)
     trips, differences = [], []
     for _ in range(_CALLS):
         sent, begun = time.time(), time.perf_counter()
-        counts = await serverfacts.statistics(client)
+        info = await serverfacts.server_info(client)
         trips.append(time.perf_counter() - begun)
-        differences.append(seconds(info.start_time) + seconds(counts.uptime) - sent - trips[-1] / 2)
+        differences.append(seconds(info.current_time) - sent - trips[-1] / 2)
     trip, apart = statistics.median(trips), statistics.median(differences)
     return [_round_trip(trip), _clock(apart, trip)]
 

@@ -28,7 +28,7 @@ async def work(client: LightningStoreClient) -> AsyncIterator[Finding]:
     """Look at the queues, at what runs, at the workers and at what has ended."""
     info = await serverfacts.server_info(client)
     counts = await serverfacts.statistics(client)
-    now = seconds(info.start_time) + seconds(counts.uptime)
+    now = seconds(info.current_time)
     ended = await _rollouts(client, ["succeeded", "failed"], "end_time desc")
     succeeded = [rollout for rollout in ended if rollout.status == "succeeded"]
     for queue in counts.queues:
