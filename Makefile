@@ -11,10 +11,11 @@ RELEASED := $(wildcard proto/released/*.binpb)
 GROUP := $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 TS_RUNNER := examples/ts_runner
+JAVA_AGENT := examples/any_command/java
 # What the tests of other languages need, a line a toolchain; make skips those of toolchains that are not here, and says so.
 GO_PARTS := .tools/bin/grpcurl
 NODE_PARTS := $(TS_RUNNER)/dist/runner.js
-JAVA_PARTS :=
+JAVA_PARTS := $(JAVA_AGENT)/target/agent-1.jar
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-ts install test others test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-ts proto-check proto-release format clean
@@ -86,7 +87,7 @@ format: .venv/dev  ## Format the code
 	$(BIN)/ruff format .
 
 clean:  ## Remove what the targets above made
-	rm -rf .venv .venv-proto .venv-integrations .tools .agentlightning $(TS_RUNNER)/node_modules $(TS_RUNNER)/dist
+	rm -rf .venv .venv-proto .venv-integrations .tools .agentlightning $(TS_RUNNER)/node_modules $(TS_RUNNER)/dist $(JAVA_AGENT)/target
 
 proto-release: proto-check  ## Freeze the contract under the version of pyproject.toml
 	$(PROTO_BIN)/buf build --exclude-source-info --output \
@@ -108,6 +109,10 @@ $(TS_RUNNER)/node_modules/.package-lock.json: $(addprefix $(TS_RUNNER)/,package.
 $(TS_RUNNER)/dist/runner.js: $(TS_RUNNER)/node_modules/.package-lock.json $(TS_RUNNER)/tsconfig.json $(shell find $(TS_RUNNER)/src -name '*.ts')
 	rm -rf $(TS_RUNNER)/dist
 	cd $(TS_RUNNER) && npm run --silent build
+	touch $@
+
+$(JAVA_AGENT)/target/agent-1.jar: $(addprefix $(JAVA_AGENT)/,pom.xml Agent.java)
+	mvn --quiet --batch-mode --file $< package
 	touch $@
 
 .venv/bin/python:

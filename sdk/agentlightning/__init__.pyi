@@ -56,6 +56,7 @@ from agentlightning.logs import setup_logging as setup_logging
 from agentlightning.runner import Hook as Hook
 from agentlightning.runner import LitAgentRunner as LitAgentRunner
 from agentlightning.runner import cancelled as cancelled
+from agentlightning.runner.command import CommandAgent as CommandAgent
 from agentlightning.server import AgentLightningServer as AgentLightningServer
 from agentlightning.server import LitRollout as LitRollout
 from agentlightning.store import LightningStore as LightningStore

@@ -50,6 +50,10 @@ OPERATION_INPUT: Final = "agentlightning.operation.input"
 OPERATION_OUTPUT: Final = "agentlightning.operation.output"
 """What came out: one value, or nested ones by their path."""
 
+PROCESS_STDOUT: Final = "agentlightning.process.stdout"
+"""The end of what a command printed, on the span of its process."""
+PROCESS_STDERR: Final = "agentlightning.process.stderr"
+
 TAG_PREFIX: Final = "agentlightning.tag"
 """`agentlightning.tag.<i>`: words to find a span by."""
 LINK_PREFIX: Final = "agentlightning.link"

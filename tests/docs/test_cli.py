@@ -12,7 +12,7 @@ from pathlib import Path
 import agentlightning as agl
 import pytest
 from agentlightning.cli import main
-from agentlightning.cli.main import _parser as commands
+from agentlightning.cli.commands import parser as commands
 from agentlightning.cli.settings import _commands as all_commands
 from agentlightning.store.embedded import EmbeddedStore
 
@@ -48,6 +48,19 @@ async def ids(folder: Path) -> dict[str, str]:
     return {"run-4f1c": run.run_id, "ro-5f0c": rollout.rollout_id, "rs-81d2": last.resources_id}
 
 
+@pytest.fixture
+async def inside(folder: Path, ids: dict[str, str]) -> dict[str, str]:
+    """What an agent that is a command has in its environment."""
+    with EmbeddedStore(folder / ".agentlightning") as served:
+        attempt = await agl.LightningStoreClient(served.address).get_latest_attempt(ids["ro-5f0c"])
+        assert attempt is not None
+        return {
+            "AGL_STORE": served.address,
+            "AGL_ROLLOUT_ID": attempt.rollout_id,
+            "AGL_ATTEMPT_ID": attempt.attempt_id,
+        }
+
+
 def first_line(line: str, folder: Path) -> str:
     """What a command says first that never ends by itself."""
     command = [sys.executable, "-m", "agentlightning", *shlex.split(line)]
@@ -71,23 +84,30 @@ async def test_a_line_of_the_document_does_what_it_says(
     line: str,
     folder: Path,
     ids: dict[str, str],
+    inside: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(folder)
+    if line.startswith("emit"):
+        for name, value in inside.items():
+            monkeypatch.setenv(name, value)
     status = await asyncio.to_thread(main, shlex.split(on_ids_of_its_own(line, ids, tmp_path)))
     out, err = capsys.readouterr()
-    assert out + err
+    assert out + err or line.startswith("emit")
     assert status == line.startswith(FOUND_NOTHING), err
 
 
 def test_a_line_that_never_ends_begins(folder: Path, ids: dict[str, str], tmp_path: Path) -> None:
-    serving, connecting, running, following = (line for line in LINES if line.startswith(ENDLESS))
+    serving, connecting, running, any_running, following = (line for line in LINES if line.startswith(ENDLESS))
     (folder / "agent.py").write_text("def select(task): return 1.0\n")
     assert first_line(f"{serving} --port 0", tmp_path).startswith("Store listening on ")
     assert "Serving .agentlightning/store.db at http://" in first_line(f"{connecting} --port 0", tmp_path)
     assert first_line(running, folder).endswith("Setting up tracer...\n")
+    (folder / "agent.sh").write_text("#!/bin/sh\necho 1\n")
+    (folder / "agent.sh").chmod(0o755)
+    assert first_line(any_running, folder).endswith("Setting up tracer...\n")
     assert first_line(on_ids_of_its_own(following, ids, tmp_path), folder).startswith("following")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import agentlightning as agl
 import pytest
-from agentlightning.cli.main import _parser
+from agentlightning.cli.commands import parser
 from agentlightning_server.__main__ import arguments as store_arguments
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def understand(command: list[str]) -> Any:
         case ["store", *arguments]:
             return store_arguments().parse_args(arguments)
         case ["runner", *_]:
-            return _parser().parse_args(command)
+            return parser().parse_args(command)
     return scaler().arguments().parse_args(command)
 
 

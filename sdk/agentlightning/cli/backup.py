@@ -26,7 +26,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="example: agl backup before-cleanup.db",
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="where to; not yet there")
-    parser.set_defaults(command=back_up)
+    parser.set_defaults(coroutine=back_up)
 
 
 async def back_up(client: LightningStoreClient, arguments: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ def add_commands(verbs: Any, common: argparse.ArgumentParser, which: argparse.Ar
         description="End rollouts that have not ended; who works on one is told at once.",
         epilog="example: agl rollouts cancel --run run-4f1c --status queuing --yes",
     )
-    cancelling.set_defaults(command=change_rollouts, verb=CANCEL)
+    cancelling.set_defaults(coroutine=change_rollouts, verb=CANCEL)
     retrying = verbs.add_parser(
         "retry",
         parents=[common, which],
@@ -61,7 +61,7 @@ def add_commands(verbs: Any, common: argparse.ArgumentParser, which: argparse.Ar
         "were cancelled, unless it names a status.",
         epilog="example: agl rollouts retry ro-5f0c ro-77ab",
     )
-    retrying.set_defaults(command=change_rollouts, verb=RETRY)
+    retrying.set_defaults(coroutine=change_rollouts, verb=RETRY)
     for parser in (cancelling, retrying):
         parser.add_argument("rollout_ids", nargs="*", metavar="ROLLOUT", help="a rollout's id, or how it begins")
         parser.add_argument("--yes", action="store_true", help="do not ask before changing all that a filter finds")

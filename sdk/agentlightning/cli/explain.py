@@ -24,7 +24,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         "rollout_id", metavar="ROLLOUT", help="the rollout's id, or how it begins; its latest attempt counts"
     )
     parser.add_argument("--adapter", choices=sorted(_ADAPTERS), default="triplet", help="what asks (default: triplet)")
-    parser.set_defaults(command=explain)
+    parser.set_defaults(coroutine=explain)
 
 
 async def explain(client: LightningStoreClient, arguments: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ def add_command(verbs: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run", metavar="RUN", help="the run's id, or how it begins")
     parser.add_argument("--to", metavar="FILE", type=Path, help="the file (default: print it)")
-    parser.set_defaults(command=export_run)
+    parser.set_defaults(coroutine=export_run)
 
 
 async def export_run(client: LightningStoreClient, arguments: argparse.Namespace) -> int:

@@ -55,7 +55,8 @@ class Orders:
         """Obey who holds the other end of a pipe, and no signal: a terminal and Slurm send theirs to every process."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+            # Not SIG_IGN: whatever agents start would ignore them, too.
+            signal.signal(number, lambda *_: None)
         loop.add_reader(lifeline, self._heard, lifeline)
         try:
             yield

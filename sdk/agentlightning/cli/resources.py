@@ -27,7 +27,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     listing.add_argument("--run", help="only those of this run")
     listing.add_argument("--all", action="store_true", help="every version of each")
-    listing.set_defaults(command=list_resources)
+    listing.set_defaults(coroutine=list_resources)
     showing = verbs.add_parser(
         "show",
         parents=[common],
@@ -36,7 +36,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="example: agl resources show rs-81d2@3",
     )
     showing.add_argument("resources", metavar="RESOURCES", help=_WHICH)
-    showing.set_defaults(command=show_resources)
+    showing.set_defaults(coroutine=show_resources)
     _add_diff(verbs, common)
     _add_export(verbs, common)
 
@@ -52,7 +52,7 @@ def _add_diff(verbs: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("resources", metavar="RESOURCES", help=_WHICH)
     parser.add_argument("other", metavar="OTHER", nargs="?", help="what to compare it with")
-    parser.set_defaults(command=diff_resources)
+    parser.set_defaults(coroutine=diff_resources)
 
 
 def _add_export(verbs: Any, common: argparse.ArgumentParser) -> None:
@@ -68,7 +68,7 @@ def _add_export(verbs: Any, common: argparse.ArgumentParser) -> None:
     which.add_argument("--best", metavar="RUN", help="the best resources of this run")
     parser.add_argument("--name", help="which of them, where there are several (default: the only prompt)")
     parser.add_argument("--to", metavar="FILE", type=Path, help="the file (default: print it)")
-    parser.set_defaults(command=export_resources)
+    parser.set_defaults(coroutine=export_resources)
 
 
 async def list_resources(client: LightningStoreClient, arguments: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     listing.add_argument(
         "--limit", type=_count, default=_LIMIT, metavar="N", help="how many at most; 0 for all (default: %(default)s)"
     )
-    listing.set_defaults(command=list_rollouts)
+    listing.set_defaults(coroutine=list_rollouts)
     showing = verbs.add_parser(
         "show",
         parents=[common],
@@ -34,7 +34,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="example: agl rollouts show ro-5f0c",
     )
     showing.add_argument("rollout_id", metavar="ROLLOUT", help="the rollout's id, or how it begins")
-    showing.set_defaults(command=show_rollout)
+    showing.set_defaults(coroutine=show_rollout)
     change.add_commands(verbs, common, which)
     tail.add_command(verbs, common, which)
 

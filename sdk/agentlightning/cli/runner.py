@@ -12,6 +12,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from agentlightning.cli.errors import NotUnderstoodError
 from agentlightning.cli.orders import Orders, ending_at_signals
 from agentlightning.cli.processes import Processes
 from agentlightning.errors import AgentError
@@ -24,7 +25,7 @@ _DESCRIPTION = """\
 Take rollouts from a queue of a store, run an agent on them under a tracer, report what it did.
 
 The first Ctrl-C or SIGTERM finishes what runs and takes no more, the second gives it back to be run again elsewhere.
-A store that is not there yet, or goes away, is waited for.
+A store that is not there yet, or goes away, is waited for. The agent is one of Python, MODULE:AGENT, or any --command.
 
 exit status: 0 drained, or did its --max-rollouts; 1 could not; 2 not understood; 130 or 143 by a second signal
 """
@@ -40,7 +41,16 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="example: agl runner rooms/agent.py:select --store 10.0.0.5:4747 --queue rooms --concurrency 8",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("agent", type=_reference, metavar="MODULE:AGENT", help="the agent, or path/file.py:agent")
+    parser.add_argument(
+        "agent", nargs="?", type=_reference, metavar="MODULE:AGENT", help="the agent, or path/file.py:agent"
+    )
+    parser.add_argument(
+        "--command",
+        type=_runnable,
+        metavar="COMMAND",
+        help="the agent, in any language: a process for each rollout (docs/any-command.md)",
+    )
+    parser.add_argument("--show-output", action="store_true", help="log what a command prints as it comes")
     parser.add_argument("--queue", help=f"where the rollouts come from (default: {_DEFAULT_QUEUE})")
     parser.add_argument(
         "--concurrency",
@@ -70,7 +80,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         help="an OpenTelemetry instrumentor to enable; may be given again (default: those of what the agent imports)",
     )
     parser.add_argument("--lifeline", action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(command=run_runner, shown_from=logging.INFO)
+    parser.set_defaults(coroutine=run_runner, shown_from=logging.INFO)
 
 
 async def run_runner(client: LightningStoreClient, arguments: argparse.Namespace) -> int:
@@ -80,6 +90,7 @@ async def run_runner(client: LightningStoreClient, arguments: argparse.Namespace
         0 when it drained or did its share, 1 when it could not go on or drained too long, 128 and the number of a
         second signal.
     """
+    _choose_agent(arguments)
     orders = Orders()
     if arguments.processes > 1:
         processes = Processes(_command_of_one(client, arguments), arguments.processes, orders)
@@ -99,11 +110,10 @@ class _Work:
     """What one process does: everything that takes long to import is imported here."""
 
     def __init__(self, client: LightningStoreClient, arguments: argparse.Namespace) -> None:
-        from agentlightning.litagent.reference import agent_at
         from agentlightning.runner import LitAgentRunner
         from agentlightning.tracer import Tracer
 
-        self._agent = agent_at(arguments.agent)
+        self._agent = _agent_of(arguments)
         # Whoever runs this stops it: the store may be away for as long as it likes.
         self._store = LightningStoreClient(client.server_address, retry_seconds=math.inf, queue=arguments.queue)
         self._runner: LitAgentRunner[Any] = LitAgentRunner(
@@ -172,14 +182,34 @@ def _counting_hook() -> Any:
     return Count()
 
 
+def _choose_agent(arguments: argparse.Namespace) -> None:
+    """See that there is one agent; one that is named on the command line goes before a command that is set."""
+    is_set = any(setting.name == "command" and setting.value == arguments.command for setting in arguments.settings)
+    if arguments.agent and is_set:
+        arguments.command = None
+    if bool(arguments.agent) is bool(arguments.command):
+        said = f"both {arguments.agent!r} and --command" if arguments.agent else "neither"
+        raise NotUnderstoodError(f"the agent is MODULE:AGENT or --command, and here is {said}: name one")
+    if arguments.show_output:
+        logging.getLogger("agentlightning.runner.command").setLevel(logging.DEBUG)
+
+
+def _agent_of(arguments: argparse.Namespace) -> Any:
+    from agentlightning.litagent.reference import agent_at
+    from agentlightning.runner.command import CommandAgent
+
+    return CommandAgent(arguments.command) if arguments.command else agent_at(arguments.agent)
+
+
 def _command_of_one(client: LightningStoreClient, arguments: argparse.Namespace) -> Sequence[str]:
     """What runs one of several processes."""
     given = {"store": client.server_address, "queue": arguments.queue, "max-rollouts": arguments.max_rollouts}
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
     options += [f"--instrumentor={name}" for name in arguments.instrumentor or ()]
-    options += ["--json"] if arguments.json else []
+    options += [f"--{name}" for name in ("json", "show-output") if getattr(arguments, name.replace("-", "_"))]
     options += [f"--concurrency={arguments.concurrency}", "--processes=1", "--lifeline"]
-    return [sys.executable, "-m", "agentlightning", "runner", arguments.agent, *options]
+    agent = f"--command={arguments.command}" if arguments.command else arguments.agent
+    return [sys.executable, "-m", "agentlightning", "runner", agent, *options]
 
 
 def _take_stdin() -> int:
@@ -195,6 +225,16 @@ def _reference(text: str) -> str:
 
     try:
         split_reference(text)
+    except AgentError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _runnable(text: str) -> str:
+    from agentlightning.runner.command import CommandAgent
+
+    try:
+        CommandAgent(text)
     except AgentError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -19,7 +19,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         description="List the runs of the store, newest first: status, algorithm, best score.",
         epilog="example: agl runs list",
     )
-    listing.set_defaults(command=list_runs)
+    listing.set_defaults(coroutine=list_runs)
     showing = verbs.add_parser(
         "show",
         parents=[common],
@@ -32,7 +32,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     form = showing.add_mutually_exclusive_group()
     form.add_argument("--markdown", metavar="FILE", type=Path, help="write it as Markdown")
     form.add_argument("--html", metavar="FILE", type=Path, help="write it as one HTML page, which needs nothing else")
-    showing.set_defaults(command=show_run)
+    showing.set_defaults(coroutine=show_run)
     resume.add_command(verbs, common)
     export.add_command(verbs, common)
 

@@ -20,6 +20,17 @@ TEST_PREFIX = "AGL_TEST_"
 """Variables of this project's own tests, which set nothing."""
 RESUME = "AGL_RESUME"
 """Says to a program which run it goes on with, and sets nothing."""
+OF_ROLLOUTS = frozenset(
+    {
+        "AGL_ROLLOUT_ID",
+        "AGL_ATTEMPT_ID",
+        "AGL_ATTEMPT_SEQUENCE",
+        "AGL_MODE",
+        "AGL_TASK_FILE",
+        "AGL_RESOURCES_FILE",
+    }
+)
+"""What a command is told that a runner runs: what it calls itself is set by none of them."""
 TABLE = "tool.agentlightning"
 SERVER: Mapping[str, type] = {
     "db": str,
@@ -50,6 +61,7 @@ ONLY_FLAGS = frozenset(
         "lifeline",
         "markdown",
         "html",
+        "attribute",
     }
 )
 """Options that say which objects or what once: set for good, they would change commands behind one's back."""
@@ -164,7 +176,11 @@ def _said(known: set[str]) -> dict[str, _Said]:
 
 def _in_environment() -> Iterator[_Said]:
     for variable, text in sorted(os.environ.items()):
-        if variable.startswith(PREFIX) and not variable.startswith(TEST_PREFIX) and variable != RESUME:
+        if (
+            variable.startswith(PREFIX)
+            and not variable.startswith(TEST_PREFIX)
+            and variable not in (RESUME, *OF_ROLLOUTS)
+        ):
             yield _Said(variable.removeprefix(PREFIX).lower(), text, variable)
 
 

@@ -5,7 +5,15 @@ from typing import Any
 
 from agentlightning.adapter import LLMCall
 from agentlightning.emitter import get_message_value, get_object_value, get_rewards_from_span
-from agentlightning.semconv import EXCEPTION_SPAN, OBJECT_TYPE, OPERATION_INPUT, OPERATION_NAME, OPERATION_OUTPUT
+from agentlightning.semconv import (
+    EXCEPTION_SPAN,
+    OBJECT_TYPE,
+    OPERATION_INPUT,
+    OPERATION_NAME,
+    OPERATION_OUTPUT,
+    PROCESS_STDERR,
+    PROCESS_STDOUT,
+)
 from agentlightning.types import Span
 
 Facts = dict[str, Any]
@@ -42,6 +50,8 @@ def facts_of(span: Span, call: LLMCall | None, begun: float, better: LLMCall | N
         "operation": span.attributes.get(OPERATION_NAME),
         "input": _below(span.attributes, OPERATION_INPUT),
         "output": _below(span.attributes, OPERATION_OUTPUT),
+        "stdout": span.attributes.get(PROCESS_STDOUT),
+        "stderr": span.attributes.get(PROCESS_STDERR),
         "message": get_message_value(span),
         "attributes": {} if call else _others(span.attributes),
         "object": get_object_value(span) if OBJECT_TYPE in span.attributes else None,

@@ -20,7 +20,7 @@ def add_command(verbs: Any, common: argparse.ArgumentParser, which: argparse.Arg
         "closely may be one. With --json, each line is the rollout.",
         epilog="example: agl rollouts tail --run run-4f1c --status failed",
     )
-    parser.set_defaults(command=tail_rollouts)
+    parser.set_defaults(coroutine=tail_rollouts)
 
 
 async def tail_rollouts(client: LightningStoreClient, arguments: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--queue", help="only what is in this queue (default: all)")
     parser.add_argument("--once", action="store_true", help="print one reading and end, as with --json or in a pipe")
-    parser.set_defaults(command=top)
+    parser.set_defaults(coroutine=top)
 
 
 async def top(client: LightningStoreClient, arguments: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--attempt", metavar="N", help="which attempt: its number or id (default: the latest)")
     parser.add_argument("--depth", type=int, metavar="N", help="how deep to look (default: as deep as can be read)")
     parser.add_argument("--full", action="store_true", help="show every span, and messages and stack traces whole")
-    parser.set_defaults(command=trace)
+    parser.set_defaults(coroutine=trace)
 
 
 async def trace(client: LightningStoreClient, arguments: argparse.Namespace) -> int:

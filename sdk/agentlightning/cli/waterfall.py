@@ -160,7 +160,7 @@ def details(facts: Facts, *, full: bool) -> Iterator[str]:
         yield from _message(message)
     if tool := facts.get("tool"):
         yield f"{tool['name']}({tool['arguments']})"
-    for name in ("input", "output", "message", "object"):
+    for name in ("input", "output", "message", "object", "stdout", "stderr"):
         if name in facts:
             yield f"{name}: {_as_text(facts[name])}"
     for exception in facts.get("exceptions", ()):

@@ -17,7 +17,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         description="List the workers that the store has heard of: status, queue, last heartbeat, the rollout in hand.",
         epilog="example: agl workers",
     )
-    parser.set_defaults(command=list_workers)
+    parser.set_defaults(coroutine=list_workers)
 
 
 async def list_workers(client: LightningStoreClient, arguments: argparse.Namespace) -> int:

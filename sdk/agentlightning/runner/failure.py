@@ -5,7 +5,7 @@ import traceback
 from typing import Final
 
 from agentlightning.emitter.emit import qualified_name
-from agentlightning.errors import AttemptTimeoutError
+from agentlightning.errors import AgentError, AttemptTimeoutError
 from agentlightning.types import Failure, FailureKind
 
 _INFRASTRUCTURE: Final = frozenset(
@@ -23,8 +23,22 @@ _INFRASTRUCTURE: Final = frozenset(
 _LONGEST: Final = 16_000
 
 
+class AttemptFailed(AgentError):
+    """The end of an agent that knows itself who is to blame, as a process does by its exit code.
+
+    Attributes:
+        failure: The failure of its attempt.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 def failure_of(error: BaseException) -> Failure:
     """The failure of an attempt that an exception ended; the end of a long stack trace is kept."""
+    if isinstance(error, AttemptFailed):
+        return error.failure
     if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
         return Failure(kind="infrastructure", type="RunnerStopped", message="the runner was stopped during the attempt")
     return Failure(

@@ -12,7 +12,7 @@ from agentlightning.errors import AttemptLostError, StoreError
 from agentlightning.litagent import LitAgent
 from agentlightning.runner.delivery import SpanDelivery
 from agentlightning.runner.execution import AttemptAbandoned, execute
-from agentlightning.runner.failure import failure_of
+from agentlightning.runner.failure import AttemptFailed, failure_of
 from agentlightning.runner.hold import Hold
 from agentlightning.runner.hooks import Hooks
 from agentlightning.runner.resources import ResourceReader
@@ -156,6 +156,8 @@ class Worker:
             _log.info("[%s] Completed in %.2fs. %s", self._label(rollout), seconds, summary)
         elif isinstance(error, _STOPPED):
             _log.info("[%s] Stopped after %.2fs. %s", self._label(rollout), seconds, summary)
+        elif isinstance(error, AttemptFailed):
+            _log.error("[%s] Failed in %.2fs: %s. %s", self._label(rollout), seconds, error, summary)
         else:
             _log.error("[%s] Failed in %.2fs. %s", self._label(rollout), seconds, summary, exc_info=error)
 

@@ -17,6 +17,7 @@ BOUND = 20.0
         (["math"], "agent is 'math', expected module:attribute, or path/file.py:attribute"),
         (["math:sqrt", "--concurrency", "0"], "argument --concurrency: '0' is no number of at least 1"),
         (["math:sqrt", "--drain-seconds", "soon"], "argument --drain-seconds: 'soon' is no number of seconds"),
+        (["--command", "./nothing.sh"], "argument --command: command is './nothing.sh', and there is no such program"),
     ],
 )
 def test_what_is_not_understood_is_refused(
@@ -41,6 +42,22 @@ def test_what_cannot_be_run_is_an_error_of_one_line(
     assert main(["runner", *arguments, "--store", "localhost:1"]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["math:sqrt", "--command", "echo 1"], "both 'math:sqrt' and --command"), ([], "neither")]
+)
+def test_there_is_one_agent(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runner", *arguments, "--store", "localhost:1"]) == 2
+    assert f"the agent is MODULE:AGENT or --command, and here is {said}: name one" in capsys.readouterr().err
+
+
+def test_an_agent_that_is_named_goes_before_a_command_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AGL_COMMAND", "echo 1")
+    assert main(["runner", "nowhere.py:agent", "--store", "localhost:1"]) == 1
+    assert "agl: there is no file '" in capsys.readouterr().err
 
 
 async def run(script: str, count: int, orders: Orders | None = None) -> int:

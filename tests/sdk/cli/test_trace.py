@@ -214,3 +214,14 @@ async def test_an_unknown_rollout_is_an_error_that_names_those_there_are(
     assert told.status == 1
     assert told.err.startswith("agl: there is no rollout 'ro-000000000000'; the newest are: ")
     assert known.rollout_id in told.err
+
+
+async def test_what_a_command_printed_is_shown_with_its_exit_code(
+    anywhere: Command, recorded: Recorded, store_address: str
+) -> None:
+    printed = {"agentlightning.process.stdout": "looking\n0.5\n", "agentlightning.process.stderr": "a warning\n"}
+    rollout = await recorded({"name": "agent.sh", "attributes": {"process.exit.code": 0} | printed})
+    told = await anywhere("trace", rollout.rollout_id, "--store", store_address)
+    _, _, *lines = told.out.splitlines()
+    assert lines[0].endswith("process.exit.code=0")
+    assert [line.strip() for line in lines[1:]] == ["stdout: looking", "0.5", "stderr: a warning"]
