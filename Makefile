@@ -10,21 +10,25 @@ RELEASED := $(wildcard proto/released/*.binpb)
 # What a dependency group of pyproject.toml names, one line an entry: pip learnt to read groups in 25.1.
 GROUP := $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
+GO_RUNNER := examples/go_runner
 TS_RUNNER := examples/ts_runner
 JAVA_AGENT := examples/any_command/java
 # What the tests of other languages need, a line a toolchain; make skips those of toolchains that are not here, and says so.
-GO_PARTS := .tools/bin/grpcurl
+GO_PARTS := .tools/bin/grpcurl $(addprefix $(GO_RUNNER)/bin/,conformance rooms)
 NODE_PARTS := $(TS_RUNNER)/dist/runner.js
 JAVA_PARTS := $(JAVA_AGENT)/target/agent-1.jar
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-ts install test others test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-ts proto-check proto-release format clean
+.PHONY: help demo demo-go demo-ts install test others test-python test-integrations faults bench bench-peer bench-apo lint types imports proto proto-go proto-ts proto-check proto-release format clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: .venv/installed  ## Watch an agent's prompt get better, in about a minute
 	$(BIN)/python examples/room_selector/room_selector_apo.py
+
+demo-go: .venv/installed $(GO_RUNNER)/bin/rooms  ## The same with an agent in Go
+	cd examples/room_selector && $(CURDIR)/$(BIN)/python train_runner.py ../go_runner/bin/rooms
 
 demo-ts: .venv/installed $(TS_RUNNER)/dist/runner.js  ## The same with an agent in TypeScript
 	cd examples/room_selector && $(CURDIR)/$(BIN)/python train_runner.py node ../ts_runner/dist/rooms.js
@@ -70,7 +74,11 @@ proto: .venv-proto/installed  ## Generate the stubs from proto/
 	$(PROTOC) --plugin=protoc-gen-mypy=$(PROTO_BIN)/protoc-gen-mypy --python_out=sdk --mypy_out=quiet:sdk $(PROTOS)
 	$(PROTOC) --plugin=protoc-gen-mypy_grpc=$(PROTO_BIN)/protoc-gen-mypy_grpc \
 	  --grpc_python_out=sdk --mypy_grpc_out=quiet:sdk proto/agentlightning/v1/store_service.proto
+	@$(call build_with,go,proto-go)
 	@$(call build_with,npm,proto-ts)
+
+proto-go: .tools/bin/protoc-gen-go .tools/bin/protoc-gen-go-grpc
+	$(PROTO_BIN)/buf generate --clean
 
 proto-ts: $(TS_RUNNER)/node_modules/.package-lock.json
 	$(PROTO_BIN)/buf generate --template $(TS_RUNNER)/buf.gen.yaml --clean
@@ -80,14 +88,15 @@ proto-check: .venv-proto/installed  ## buf lint, and fail when a change breaks a
 	$(PROTO_BIN)/buf format --diff --exit-code
 	for image in $(RELEASED); do $(PROTO_BIN)/buf breaking --against $$image || exit 1; done
 	$(MAKE) --no-print-directory proto
-	git diff --exit-code -- sdk/agentlightning/v1 $(TS_RUNNER)/src/gen || (echo 'stubs are stale: commit what make proto wrote'; exit 1)
+	git diff --exit-code -- sdk/agentlightning/v1 $(GO_RUNNER)/agentlightningv1 $(TS_RUNNER)/src/gen || (echo 'stubs are stale: commit what make proto wrote'; exit 1)
 
 format: .venv/dev  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## Remove what the targets above made
-	rm -rf .venv .venv-proto .venv-integrations .tools .agentlightning $(TS_RUNNER)/node_modules $(TS_RUNNER)/dist $(JAVA_AGENT)/target
+	rm -rf .venv .venv-proto .venv-integrations .tools .agentlightning
+	rm -rf $(GO_RUNNER)/bin $(TS_RUNNER)/node_modules $(TS_RUNNER)/dist $(JAVA_AGENT)/target
 
 proto-release: proto-check  ## Freeze the contract under the version of pyproject.toml
 	$(PROTO_BIN)/buf build --exclude-source-info --output \
@@ -100,6 +109,18 @@ endef
 
 .tools/bin/grpcurl: Makefile
 	GOBIN=$(CURDIR)/.tools/bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
+	touch $@
+
+.tools/bin/protoc-gen-go: Makefile
+	GOBIN=$(CURDIR)/.tools/bin go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+	touch $@
+
+.tools/bin/protoc-gen-go-grpc: Makefile
+	GOBIN=$(CURDIR)/.tools/bin go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+	touch $@
+
+$(GO_RUNNER)/bin/%: $(GO_RUNNER)/go.sum $(shell find $(GO_RUNNER) -name '*.go') $(GO_RUNNER)/runner/service_config.json
+	cd $(GO_RUNNER) && go build -buildvcs=false -o bin/$* ./cmd/$*
 	touch $@
 
 $(TS_RUNNER)/node_modules/.package-lock.json: $(addprefix $(TS_RUNNER)/,package.json package-lock.json .npmrc)
