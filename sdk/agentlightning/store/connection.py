@@ -67,6 +67,9 @@ _RETRIED = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,  # by a server that stops just now; what we cancel ourselves raises another error
 )
+_UNEXPLAINED = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+"""What gRPC says for itself of a call that broke off, or cannot be made at all; the store would give its reason."""
+_UNEXPLAINED_TRIES = 5
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),  # an answer holds what was asked and a little more
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -306,6 +309,7 @@ class Backoff:
     def reset(self) -> None:
         """The store has answered."""
         self._pause = _FIRST_PAUSE
+        self._unexplained = 0
         self._begun = self._tried = asyncio.get_running_loop().time()
 
     async def pause_or_raise(self, error: grpc.aio.AioRpcError, target: str) -> None:
@@ -318,12 +322,18 @@ class Backoff:
         if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED and now - self._tried > _LONGEST_CONNECT:
             self.reset()  # a stream on which nothing happened for long, or a long poll: it was in reach until now
         elapsed = now - self._begun
-        if error.code() not in _RETRIED or elapsed + self._pause > self._retry_seconds:
+        if not self._is_worth_another(error) or elapsed + self._pause > self._retry_seconds:
             raise as_exception(error, target) from None
         _unanswered(target, error, self._retry_seconds)
         await asyncio.sleep(self._pause * random.uniform(0.8, 1.2))
         self._pause = min(self._pause * _PAUSE_GROWTH, _LAST_PAUSE)
         self._tried = asyncio.get_running_loop().time()
+
+    def _is_worth_another(self, error: grpc.aio.AioRpcError) -> bool:
+        if error.code() not in _UNEXPLAINED or _error_info(error)[0]:
+            return error.code() in _RETRIED
+        self._unexplained += 1
+        return self._unexplained < _UNEXPLAINED_TRIES
 
 
 def _unanswered(target: str, error: grpc.aio.AioRpcError, retry_seconds: float) -> None:

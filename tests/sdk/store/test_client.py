@@ -42,6 +42,15 @@ async def test_a_store_that_goes_away_late_in_a_long_call_is_tried_for_as_long_a
         await backoff.pause_or_raise(gone, "localhost:1")
 
 
+async def test_a_call_that_breaks_off_for_no_reason_given_is_made_again_but_not_for_ever() -> None:
+    backoff = Backoff(retry_seconds=60)
+    broken = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), "RST_STREAM")
+    for _ in range(4):
+        await backoff.pause_or_raise(broken, "localhost:1")
+    with pytest.raises(agl.StoreError, match="RST_STREAM"):
+        await backoff.pause_or_raise(broken, "localhost:1")
+
+
 def test_a_client_outlives_event_loops(store_address: str) -> None:
     client = agl.LightningStoreClient(store_address)
     asyncio.run(client.statistics())

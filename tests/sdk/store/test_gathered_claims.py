@@ -268,7 +268,7 @@ async def test_who_asks_alone_after_a_call_that_failed_for_all_is_answered(
 ) -> None:
     await enqueue(store, 8)
     _, *callers = await in_one_call(claim_relay)
-    claim_relay.loses = [grpc.StatusCode.INTERNAL]
+    claim_relay.loses = [grpc.StatusCode.UNIMPLEMENTED]
     claim_relay.let_pass()
     assert [worker_of(one) for one in await asyncio.gather(*callers)] == ["w-1", "w-2", "w-3"]
 

@@ -124,7 +124,7 @@ async def test_a_call_that_is_refused_as_a_whole_is_made_again_for_each_caller(
 ) -> None:
     started = await store.start_rollout("task")
     good, bad = [make_span(started, number) for number in (2, 4)], make_span(started, 3)
-    relay[0].fails = {"span-3": grpc.StatusCode.INTERNAL}
+    relay[0].fails = {"span-3": grpc.StatusCode.UNIMPLEMENTED}
     callers = await waiting_behind_a_first(relay, make_span(started, 1), [[good[0]], [bad], [good[1]]])
     relay[0].may_pass.set()
     _, before, refused, after = await asyncio.gather(*callers, return_exceptions=True)
