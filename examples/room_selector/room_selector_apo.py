@@ -12,9 +12,9 @@ from room_selector import prompt_template_baseline, room_selector
 from rooms import load_tasks
 
 
-def train() -> None:
-    """Tunes the prompt on 28 tasks, chooses on 29 others, and reports on 60 that were never looked at."""
-    algorithm = agl.APO(
+def apo() -> agl.APO:
+    """The algorithm, as small as shows what it does."""
+    return agl.APO(
         AsyncOpenAI(),
         val_batch_size=10,
         gradient_batch_size=4,
@@ -22,8 +22,12 @@ def train() -> None:
         branch_factor=2,
         beam_rounds=2,
     )
+
+
+def train() -> None:
+    """Tunes the prompt on 28 tasks, chooses on 29 others, and reports on 60 that were never looked at."""
     trainer = agl.Trainer(
-        algorithm=algorithm,
+        algorithm=apo(),
         n_runners=8,
         initial_resources={"prompt_template": prompt_template_baseline()},
         adapter=agl.TraceToMessages(),

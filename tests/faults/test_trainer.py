@@ -190,6 +190,7 @@ IN_SHORT = (
     "the algorithm waits",
     "the algorithm blocks the loop",
     "the result is saved",
+    "a command runs the agent and does not listen",
 )
 MOMENTS: dict[str, tuple[str, dict[str, str]]] = {
     "the store starts": (
@@ -218,6 +219,13 @@ MOMENTS: dict[str, tuple[str, dict[str, str]]] = {
     "an agent has started a process": (
         "BLOCKING",
         {"agent": "task and (say('BLOCKING'), subprocess.run(['sleep', '600']))"},
+    ),
+    "a command runs the agent and does not listen": (
+        "RUNNING",
+        {
+            "options": "strategy=agl.RunnerCommand(['sh', '-c', 'trap \"\" TERM; echo RUNNING; sleep 600; :'])",
+            "fit": "trainer.fit(train_dataset=[0, 1, 2])",
+        },
     ),
     "agents are threads of the trainer": ("TRAINING", {"agent": SLEEPS, "options": "strategy='threads'"}),
     "fit is called inside a running loop": (

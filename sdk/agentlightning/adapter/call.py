@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from agentlightning.adapter import conventions, numbered
+from agentlightning.adapter.dialects import in_conventions
 from agentlightning.adapter.numbered import JSON
 from agentlightning.adapter.tokens import TokenIds, is_of_provider, of_provider, token_ids
 from agentlightning.adapter.tree import Tree
@@ -19,10 +20,11 @@ _MARKS: Final = (
     *("gen_ai.prompt.", "gen_ai.completion.", "gen_ai.request.", "gen_ai.response."),
     *("gen_ai.input.messages", "gen_ai.output.messages"),
 )
-_ANSWERING: Final = frozenset({"chat", "generate_content", "text_completion"})
+_OPERATION: Final = ("gen_ai.operation.name", "gen_ai.request.type", "llm.request.type", "openinference.span.kind")
+_ANSWERING: Final = frozenset({"chat", "generate_content", "text_completion", "llm"})
 _OTHERS: Final = frozenset(
     {"create_agent", "invoke_agent", "invoke_workflow", "execute_tool"}
-    | {"retrieval", "rerank", "embedding", "embeddings"}
+    | {"agent", "chain", "tool", "retriever", "reranker", "retrieval", "rerank", "embedding", "embeddings"}
 )
 
 
@@ -46,11 +48,20 @@ class LLMCall:
     tools_called: Sequence[Mapping[str, Any]] = ()
 
     @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """What is recorded of it, on its span or in an event, in the names of the conventions whoever recorded it."""
+        merged: dict[str, Any] = {}
+        for event in self.span.events:
+            if event.name == conventions.DETAILS_EVENT:
+                merged |= event.attributes
+        return in_conventions(merged | self.span.attributes)
+
+    @cached_property
     def messages(self) -> list[JSON]:
         """What was sent, as OpenAI writes messages."""
         return (
-            conventions.prompts(self._attributes)
-            or numbered.prompts(self._attributes)
+            conventions.prompts(self.attributes)
+            or numbered.prompts(self.attributes)
             or conventions.prompts_of_events(self.span.events)
         )
 
@@ -58,15 +69,15 @@ class LLMCall:
     def answers(self) -> list[JSON]:
         """What came back, one message for each choice."""
         return (
-            conventions.answers(self._attributes)
-            or numbered.answers(self._attributes, self.tools_called)
+            conventions.answers(self.attributes)
+            or numbered.answers(self.attributes, self.tools_called)
             or conventions.answers_of_events(self.span.events)
         )
 
     @cached_property
     def tools(self) -> list[JSON]:
         """The tools on offer."""
-        return conventions.tools(self._attributes) or numbered.tools(self._attributes)
+        return conventions.tools(self.attributes) or numbered.tools(self.attributes)
 
     @cached_property
     def token_ids(self) -> TokenIds:
@@ -82,10 +93,10 @@ class LLMCall:
     @property
     def finish_reasons(self) -> list[Any]:
         """Why each answer ended, as far as that is recorded."""
-        told = self._attributes.get("gen_ai.response.finish_reasons")
+        told = self.attributes.get("gen_ai.response.finish_reasons")
         if isinstance(told, list):
             return told
-        choices = numbered.items(numbered.nested(self._attributes, "gen_ai.completion."))
+        choices = numbered.items(numbered.nested(self.attributes, "gen_ai.completion."))
         return [choice["finish_reason"] for choice in choices if "finish_reason" in choice]
 
     @property
@@ -93,19 +104,17 @@ class LLMCall:
         """Whether an answer is recorded, in words or in tokens."""
         return bool(self.answers or self.token_ids.response)
 
-    @cached_property
-    def _attributes(self) -> dict[str, Any]:
-        merged: dict[str, Any] = {}
-        for event in self.span.events:
-            if event.name == conventions.DETAILS_EVENT:
-                merged |= event.attributes
-        return merged | self.span.attributes
+
+def operation_of(span: Span) -> str:
+    """What was asked of a model, or done otherwise, as the span names it; empty when it does not."""
+    named = (span.attributes.get(name) for name in _OPERATION)
+    return str(next(filter(None, named), "")).lower()
 
 
 def is_llm_call(span: Span) -> bool:
     """Whether a span is a call of a language model; embeddings, agents and tools are none."""
     attributes = span.attributes
-    operation = str(attributes.get("gen_ai.operation.name") or attributes.get("gen_ai.request.type"))
+    operation = operation_of(span)
     if operation in _OTHERS:
         return False
     return operation in _ANSWERING or any(name.startswith(_MARKS) or is_of_provider(name) for name in attributes)

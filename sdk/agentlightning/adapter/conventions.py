@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from agentlightning.adapter.numbered import JSON, content_of, decoded, nested
+from agentlightning.adapter.numbered import JSON, content_of, decoded, dicts, nested
 from agentlightning.types import Event
 
 DETAILS_EVENT: Final = "gen_ai.client.inference.operation.details"
@@ -21,7 +21,7 @@ def prompts(attributes: Mapping[str, Any]) -> list[JSON]:
     """The messages that were sent, instructions first."""
     sent = _messages(attributes.get("gen_ai.input.messages"), "user")
     told = decoded(attributes.get("gen_ai.system_instructions"))
-    parts = [{"type": "text", "content": told}] if isinstance(told, str) else _dicts(told)
+    parts = [{"type": "text", "content": told}] if isinstance(told, str) else dicts(told)
     return [*_as_openai({"parts": parts}, "system"), *sent] if parts else sent
 
 
@@ -32,7 +32,7 @@ def answers(attributes: Mapping[str, Any]) -> list[JSON]:
 
 def tools(attributes: Mapping[str, Any]) -> list[JSON]:
     """The tools on offer."""
-    return [_tool(definition) for definition in _dicts(decoded(attributes.get("gen_ai.tool.definitions")))]
+    return [_tool(definition) for definition in dicts(decoded(attributes.get("gen_ai.tool.definitions")))]
 
 
 def prompts_of_events(events: Iterable[Event]) -> list[JSON]:
@@ -48,14 +48,14 @@ def answers_of_events(events: Iterable[Event]) -> list[JSON]:
 
 
 def _messages(recorded: Any, role: str) -> list[JSON]:
-    return [message for told in _dicts(decoded(recorded)) for message in _as_openai(told, role)]
+    return [message for told in dicts(decoded(recorded)) for message in _as_openai(told, role)]
 
 
 def _as_openai(recorded: JSON, role: str) -> Iterator[JSON]:
     """A message as OpenAI writes it; several when it answers several calls of tools."""
     rest = {key: value for key, value in recorded.items() if key not in ("parts", "finish_reason")}
     rest["role"] = rest.get("role") or role
-    parts = _dicts(recorded.get("parts"))
+    parts = dicts(recorded.get("parts"))
     yield from ({**rest, "role": "tool", **_tool_answer(part)} for part in parts if _is_tool_answer(part))
     others = [part for part in parts if not _is_tool_answer(part)]
     if others or len(others) == len(parts):
@@ -122,7 +122,7 @@ def _of_choice(body: JSON) -> JSON:
 
 
 def _as_openai_event(body: JSON, role: str) -> JSON:
-    calls = _dicts(decoded(body.get("tool_calls")))
+    calls = dicts(decoded(body.get("tool_calls")))
     message = {key: value for key, value in body.items() if key not in ("tool_calls", "id")}
     message["role"] = message.get("role") or role
     message["content"] = content_of(message.get("content", None if calls else ""))
@@ -134,10 +134,6 @@ def _as_openai_event(body: JSON, role: str) -> JSON:
 def _index(body: JSON) -> int:
     index = body.get("index", 0)
     return index if isinstance(index, int) else 0
-
-
-def _dicts(node: Any) -> list[JSON]:
-    return [item for item in node if isinstance(item, dict)] if isinstance(node, list) else []
 
 
 def _text(value: Any) -> str:

@@ -49,6 +49,11 @@ def items(node: Any) -> list[JSON]:
     return [numbered[index] for index in sorted(numbered) if isinstance(numbered[index], dict)]
 
 
+def dicts(node: Any) -> list[JSON]:
+    """The dicts in a list, where it is one."""
+    return [item for item in node if isinstance(item, dict)] if isinstance(node, list) else []
+
+
 def decoded(text: Any) -> Any:
     """What a text says in JSON; anything else as it is."""
     try:

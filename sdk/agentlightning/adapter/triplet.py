@@ -164,7 +164,7 @@ class TracerTraceToTriplet(TraceToTripletBase):
 
     def triplet(self, call: LLMCall, reward: float | None, tree: Tree) -> Triplet:
         """The call in tokens and in words."""
-        attributes = call.span.attributes
+        attributes = call.attributes
         logprobs = decoded(attributes.get("logprobs.content"))
         metadata = {
             "request": _listed(nested(attributes, "gen_ai.request.")),

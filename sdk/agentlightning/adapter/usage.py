@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
-from agentlightning.adapter.call import LLMCall, llm_calls, repeated
+from agentlightning.adapter.call import LLMCall, llm_calls, operation_of, repeated
 from agentlightning.adapter.tree import Tree
 from agentlightning.types import Span
 
@@ -68,7 +69,7 @@ def usage_by_model(spans: Sequence[Span]) -> dict[str, Usage]:
     for call in sorted(calls, key=lambda call: call.span.span_id in repeats):
         records[_best(call, repeats).span.span_id].append(call)
     used = [_usage_of(recorded) for recorded in records.values()]
-    return summed([*used, *({_model([span]): _measured([span])} for span in _embeddings(spans, tree))])
+    return summed([*used, *map(_usage_of_embedding, _embeddings(spans, tree))])
 
 
 def summed(used: Iterable[Mapping[str, Usage]]) -> dict[str, Usage]:
@@ -90,20 +91,25 @@ def _best(call: LLMCall, repeats: Mapping[str, LLMCall]) -> LLMCall:
 
 def _usage_of(records: Sequence[LLMCall]) -> dict[str, Usage]:
     """The usage of one call, from the first of its records that tells it."""
-    spans = [call.span for call in records]
-    usage = _measured(spans)
+    told = [call.attributes for call in records]
+    usage = _measured(told)
     is_told = usage.input_tokens or usage.output_tokens or not records[0].is_answered
-    return {_model(spans): usage if is_told else Usage(calls=1, unmeasured_calls=1)}
+    return {_model(told): usage if is_told else Usage(calls=1, unmeasured_calls=1)}
 
 
-def _measured(spans: Sequence[Span]) -> Usage:
-    counts = ((_count(span.attributes, _INPUT), _count(span.attributes, _OUTPUT)) for span in spans)
+def _usage_of_embedding(span: Span) -> dict[str, Usage]:
+    told = [LLMCall(span).attributes]
+    return {_model(told): _measured(told)}
+
+
+def _measured(told: Iterable[Mapping[str, Any]]) -> Usage:
+    counts = ((_count(attributes, _INPUT), _count(attributes, _OUTPUT)) for attributes in told)
     sent, returned = next((pair for pair in counts if any(pair)), (0, 0))
     return Usage(1, sent, returned)
 
 
-def _model(spans: Sequence[Span]) -> str:
-    names = (span.attributes.get(key) for key in ("gen_ai.request.model", "gen_ai.response.model") for span in spans)
+def _model(told: Sequence[Mapping[str, Any]]) -> str:
+    names = (each.get(key) for key in ("gen_ai.request.model", "gen_ai.response.model") for each in told)
     return str(next(filter(None, names), "?"))
 
 
@@ -114,10 +120,9 @@ def _embeddings(spans: Iterable[Span], tree: Tree) -> list[Span]:
 
 
 def _is_embedding(span: Span) -> bool:
-    kind = span.attributes.get("gen_ai.operation.name") or span.attributes.get("gen_ai.request.type")
-    return str(kind) in _EMBEDDINGS
+    return operation_of(span) in _EMBEDDINGS
 
 
 def _count(attributes: Mapping[str, Any], names: Sequence[str]) -> int:
     counts = (attributes.get(name) for name in names)
-    return next((int(count) for count in counts if isinstance(count, (int, float)) and count > 0), 0)
+    return next((int(count) for count in counts if isinstance(count, (int, float)) and 0 < count < inf), 0)

@@ -67,7 +67,7 @@ def _error(span: Span) -> str | None:
 
 
 def _call(call: LLMCall) -> Facts:
-    attributes = call.span.attributes
+    attributes = call.attributes
     return {
         "model": _first(attributes, ("gen_ai.response.model", "gen_ai.request.model")) or "?",
         "prompt_tokens": _count(_first(attributes, _PROMPT_TOKENS)),
@@ -117,5 +117,5 @@ def _count(value: Any) -> int | None:
     """A count, None where something else stands in its place."""
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

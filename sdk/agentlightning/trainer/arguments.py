@@ -15,6 +15,7 @@ from agentlightning.types import NamedResources, as_resource
 
 if TYPE_CHECKING:
     from agentlightning.algorithm import Algorithm, Budget
+    from agentlightning.litagent import LitAgent
     from agentlightning.runner import Hook
     from agentlightning.store import LightningStoreClient
     from agentlightning.tracer import Tracer
@@ -121,6 +122,27 @@ def algorithm_of(spec: Any) -> "Algorithm":
     if callable(found) and not isinstance(found, type | Algorithm) and inspect.signature(found).parameters:
         return algo(found)
     return build(ALGORITHM, found)  # type: ignore[no-any-return]
+
+
+def agent_of(agent: object, needed_by: str) -> "LitAgent[Any]":
+    """The agent.
+
+    Args:
+        agent: What was given for it.
+        needed_by: What cannot do without one, for the error.
+
+    Raises:
+        TrainerError: None is given.
+        AgentError: It cannot be one.
+    """
+    from agentlightning.litagent import as_agent
+
+    if agent is None:
+        raise TrainerError(
+            f"agent is None, and {needed_by}: give the agent, or train with n_runners=0 (or strategy='remote') where "
+            "runners in any language are started elsewhere"
+        )
+    return as_agent(agent)
 
 
 def tracer_of(spec: Any, instrumentors: Iterable[str] | None) -> "Tracer | None":

@@ -29,7 +29,8 @@ Strategy = Literal["processes", "threads", "remote"]
 class ExecutionStrategy(Protocol):
     """Where runners run: what `Trainer(strategy=...)` takes beside the names of those that are there.
 
-    A strategy makes `Runners`, which have `start`, `stop` and `watch`; see `agentlightning.trainer.work`.
+    A strategy makes `Runners`, which have `start`, `stop` and `watch`; see `agentlightning.trainer.work`. One whose
+    runners have agents of their own says `needs_agent = False`, and `fit` asks for none.
 
     Example:
         >>> import agentlightning as agl
@@ -47,13 +48,13 @@ class ExecutionStrategy(Protocol):
 
 def runners_for(work: Work, count: int, strategy: "Strategy | ExecutionStrategy | None") -> Runners:
     """Processes where they are possible, else threads, and said in one line why; none where they are remote."""
-    if strategy is not None and not isinstance(strategy, str):
-        return strategy.runners(work, count)
     if strategy == "remote" or count == 0:
         return RemoteRunners(work)
+    if strategy is not None and not isinstance(strategy, str):
+        return strategy.runners(work, count)
     if strategy == "threads":
         return ThreadRunners(work, count)
-    if (obstacle := _obstacle_to_forking()) is None:
+    if (obstacle := obstacle_to_forking()) is None:
         return ProcessRunners(work, count)
     _log.warning("The %d runners share this process: %s.", count, obstacle)
     return ThreadRunners(work, count)
@@ -134,7 +135,8 @@ async def _lines(pipe: int) -> AsyncIterator[asyncio.StreamReader]:
             transport.close()
 
 
-def _obstacle_to_forking() -> str | None:
+def obstacle_to_forking() -> str | None:
+    """Why no runner process can be forked from here. None: nothing is in the way."""
     if not hasattr(os, "fork"):
         return "this system cannot fork"
     if threading.current_thread() is not threading.main_thread() or asyncio._get_running_loop() is not None:

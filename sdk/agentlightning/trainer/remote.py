@@ -17,7 +17,7 @@ _PATIENCE: Final = 5.0
 
 
 class RemoteRunners:
-    """Runners that others start, with `agl runner`."""
+    """Runners that others start: `agl runner`, or a program in another language."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -46,9 +46,11 @@ class RemoteRunners:
         raise AssertionError("nobody ends this wait")
 
     def _say_how(self, store: LightningStoreClient) -> None:
-        agent = _import_reference(self._work.agent) or "MODULE:AGENT"
-        command = f"agl runner {agent} --store {store.server_address} --queue {self._work.store.queue}"
-        _log.warning("No runner takes the rollouts that are queued. Start one, here or elsewhere: %s", command)
+        address, queue, agent = store.server_address, self._work.store.queue, self._work.agent
+        how = f"agl runner {_import_reference(agent) or 'MODULE:AGENT'} --store {address} --queue {queue}"
+        if agent is None:
+            how = f"AGL_STORE={address} AGL_QUEUE={queue} COMMAND (a runner in any language; in Python: {how})"
+        _log.warning("No runner takes the rollouts that are queued. Start one, here or elsewhere: %s", how)
 
 
 def _import_reference(agent: object) -> str | None:

@@ -72,7 +72,7 @@ def dataset_facts(dataset: Dataset[Any] | None) -> str:
 def made_of(
     algorithm: str,
     settings: Mapping[str, Any],
-    agent: LitAgent[Any],
+    agent: LitAgent[Any] | None,
     initial_resources: NamedResources,
     datasets: Mapping[str, Dataset[Any] | None],
 ) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def made_of(
     facts = {
         "algorithm": algorithm,
         "settings": settings,
-        "agent": _name_of(agent),
+        "agent": None if agent is None else _name_of(agent),
         "initial_resources": {name: each.model_dump(exclude={"api_key"}) for name, each in initial_resources.items()},
         **{name: dataset_facts(dataset) for name, dataset in datasets.items()},
     }

@@ -61,7 +61,7 @@ _ENDS: Final[Sequence[RolloutStatus]] = ("succeeded", "failed", "cancelled")
 class Session:
     """One call of `fit`: a store and runners started, an algorithm run, and all taken down again."""
 
-    agent: LitAgent[Any]
+    agent: LitAgent[Any] | None
     train: Dataset[Any] | None
     val: Dataset[Any] | None
     test: Dataset[Any] | None
@@ -153,6 +153,11 @@ class Session:
     def _name(self) -> str:
         return getattr(self.algorithm, "__name__", type(self.algorithm).__name__)
 
+    @property
+    def _has_runners(self) -> bool:
+        """Whether there are runners that end with this process; others may still be at work on what they began."""
+        return self.n_runners > 0 and self.strategy != "remote"
+
     def _made_of(self) -> dict[str, Any]:
         datasets = {"train_dataset": self.train, "val_dataset": self.val, "test_dataset": self.test}
         return resumption.made_of(self._name, self.algorithm.settings(), self.agent, self.initial_resources, datasets)
@@ -169,7 +174,7 @@ class Session:
     async def _open_journal(self, store: LightningStoreClient, run: Run, after: Failure | None) -> None:
         planned = ((run.config or {}).get("budget") or {}).get("rollouts")
         ledger = Ledger(store, self.budget, planned=planned, price=partial(cost_of, prices=self.prices))
-        await ledger.open(restart=self.queue is None and self.n_runners > 0, after=after)
+        await ledger.open(restart=self.queue is None and self._has_runners, after=after)
         ledger.hold_back(2 * _length(self.test))
         tasks = {
             "train": tasks_of(self.train, means.CHECKS) or tasks_of(self.val, means.CHECKS),

@@ -70,5 +70,10 @@ def placement_of(value: Any) -> Placement:
     return Placement(strategy, n_runners, port)
 
 
+def needs_agent(strategy: "Strategy | ExecutionStrategy | None", n_runners: int) -> bool:
+    """Whether its runners are given the agent, as all are that are not started elsewhere or in another language."""
+    return strategy != "remote" and n_runners > 0 and bool(getattr(strategy, "needs_agent", True))
+
+
 def _named(written: object) -> "Strategy | None":
     return _NAMES.get(written.lower()) if isinstance(written, str) else None

@@ -61,6 +61,10 @@ class Life:
         """It has finished a rollout, so that its death will not be one of a row."""
         self._note(_WORKED)
 
+    def say(self, words: str) -> None:
+        """Leave last words, the first line of which is quoted."""
+        os.write(self._words.fileno(), words.encode())
+
     def _note(self, what: bytes) -> None:
         if what not in self._noted:
             self._noted.add(what)
@@ -162,7 +166,7 @@ class Supervisor:
             if runner.has_returned():
                 continue
             deaths = runner.count_death()
-            how, words = _how(code), runner.last_words()
+            how, words = how_ended(code), runner.last_words()
             self._tell(died=runner.number, life=runner.life, how=how, words=words)
             if runner.is_hopeless():
                 self._tell(given_up=f"runner {runner.number} died {deaths} times in a row: {summary(how, words)}")
@@ -221,7 +225,7 @@ def _end_with(lifeline: int) -> None:
     os._exit(1)
 
 
-def _how(code: int) -> str:
+def how_ended(code: int) -> str:
     """How a process ended, in words."""
     if code >= 0:
         return f"ended with exit code {code}"

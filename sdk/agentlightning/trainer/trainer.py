@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from agentlightning.errors import TrainerError
 from agentlightning.trainer.arguments import (
+    agent_of,
     algorithm_of,
     budget_of,
     check_dataset,
@@ -30,7 +31,7 @@ from agentlightning.trainer.arguments import (
 )
 from agentlightning.trainer.components import ADAPTER, RUNNER, build
 from agentlightning.trainer.result import TrainResult
-from agentlightning.trainer.strategy import placement_of
+from agentlightning.trainer.strategy import needs_agent, placement_of
 from agentlightning.types import UNSET, Dataset, Unset, tasks_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _DEV_TASKS = 10
+_DEV_NEED = "dev() runs it in this process"
 
 
 class Trainer:
@@ -65,8 +67,9 @@ class Trainer:
             None: that of `folder`.
         queue: The queue of this trainer's rollouts. None: one of its own, so that nobody else takes its work.
         strategy: `"processes"` (the default, where they are possible; `"cs"` in existing code); `"threads"` (`"shm"`),
-            for debugging, without live lines; `"remote"`, where the runners are started elsewhere by `agl runner`, on
-            this `queue`; or an `ExecutionStrategy`. A dict may say `n_runners` and `server_port` too.
+            for debugging, without live lines; `"remote"`, where they are started elsewhere, on this `queue`, by `agl
+            runner` or in another language; a `RunnerCommand`, which starts such a command here; or another
+            `ExecutionStrategy`. A dict may say `n_runners` and `server_port` too.
         max_rollouts: How many rollouts each runner takes. None: any number.
         max_concurrency: How many rollouts each runner does at once. None: 4 of an agent that is async, 1 of any other.
         folder: Where results and the embedded store are kept. None: `.agentlightning`.
@@ -178,7 +181,7 @@ class Trainer:
     @overload
     def fit(
         self,
-        agent: Any,
+        agent: Any = None,
         train_dataset: Dataset[Any] | None = None,
         algorithm: Any = None,
         *,
@@ -190,7 +193,7 @@ class Trainer:
     @overload
     def fit(
         self,
-        agent: Any,
+        agent: Any = None,
         train_dataset: Dataset[Any] | None = None,
         algorithm: Any = None,
         *,
@@ -200,7 +203,7 @@ class Trainer:
     ) -> TrainResult | None: ...
     def fit(
         self,
-        agent: Any,
+        agent: Any = None,
         train_dataset: Dataset[Any] | str | None = None,
         algorithm: Any = None,
         *,
@@ -224,7 +227,8 @@ class Trainer:
         the backend is the store to train with.
 
         Args:
-            agent: A `LitAgent` or a function.
+            agent: A `LitAgent` or a function. None: the runners have their own, as they do that are started elsewhere
+                (`n_runners=0`, or the strategy `remote`) or are a `RunnerCommand`.
             train_dataset: The tasks to learn from; or the backend, as existing code has it.
             algorithm: The algorithm, if it is another than the trainer's.
             val_dataset: The tasks to choose by.
@@ -239,7 +243,7 @@ class Trainer:
             What training came to; None after the work for a backend.
 
         Raises:
-            TrainerError: A dataset cannot be one.
+            TrainerError: A dataset cannot be one, or there is no agent for runners that need one.
             AgentCheckError: The first rollout did not succeed or gave no reward.
             AlgorithmError: The algorithm cannot start or go on.
             AgentError: The agent cannot be one, or its runners keep dying.
@@ -253,7 +257,6 @@ class Trainer:
             >>> result.statuses["succeeded"], result.summary["train"]["mean_reward"]
             (2, 2.0)
         """
-        from agentlightning.litagent import as_agent
         from agentlightning.trainer.session import Session
 
         if isinstance(train_dataset, str) and ":" in train_dataset and is_address(train_dataset):
@@ -274,17 +277,16 @@ class Trainer:
                 )
             trainer._work(agent)
             return None
-        agent = as_agent(agent)
-        agent.set_trainer(self)
+        taken = self._agent_for_runners(agent)
         return Session(
-            agent=agent,
+            agent=taken,
             train=train_dataset,
             val=val_dataset,
             test=test_dataset,
             algorithm=self.algorithm,
             n_runners=self.n_runners,
             initial_resources=self.initial_resources,
-            adapter=self._adapter_for(agent),
+            adapter=self._adapter_for(taken),
             store=self.store,
             queue=self.queue,
             strategy=self.strategy,
@@ -337,10 +339,11 @@ class Trainer:
             4.0
         """
         if not isinstance(task, Unset):
-            from agentlightning.litagent import as_agent
             from agentlightning.trainer.single import run_one
 
-            return run_one(as_agent(agent), task, resources, store=self.store, folder=self.folder, hooks=self.hooks)
+            taken = agent_of(agent, _DEV_NEED)
+            return run_one(taken, task, resources, store=self.store, folder=self.folder, hooks=self.hooks)
+        agent = agent_of(agent, _DEV_NEED)
         check_dataset("train_dataset", train_dataset)
         check_dataset("val_dataset", val_dataset)
         trainer = copy.copy(self)
@@ -362,13 +365,17 @@ class Trainer:
 
     def _work(self, agent: Any) -> None:
         """Do what others queue in the store."""
-        from agentlightning.litagent import as_agent
         from agentlightning.trainer.backend import client_for_runners, work_for
         from agentlightning.trainer.work import Work
 
         client = client_for_runners(str(self.store)).bind(queue=self.queue)
         work = Work(
-            as_agent(agent), client, self.max_rollouts, self.max_concurrency, self.hooks, make_runner=self._make_runner
+            agent_of(agent, "the runners for a store elsewhere run it"),
+            client,
+            self.max_rollouts,
+            self.max_concurrency,
+            self.hooks,
+            make_runner=self._make_runner,
         )
         work_for(work, self.n_runners, self.strategy)
 
@@ -386,9 +393,20 @@ class Trainer:
                     f"{name} is {given!r}, but the runner that is given has {kept!r}: give it there alone"
                 )
 
-    def _adapter_for(self, agent: "LitAgent[Any]") -> "TraceAdapter[Any]":
+    def _agent_for_runners(self, agent: Any) -> "LitAgent[Any] | None":
+        """The agent; None where none is given and no runner needs one."""
+        is_needed = needs_agent(self.strategy, self.n_runners)
+        if agent is None and not is_needed:
+            return None
+        if isinstance(agent, list) and not is_needed:
+            raise TrainerError(f"agent is a list of {len(agent)}: where there is none, name it, fit(train_dataset=...)")
+        taken = agent_of(agent, f"the runners (n_runners={self.n_runners}, strategy={self.strategy!r}) run it")
+        taken.set_trainer(self)
+        return taken
+
+    def _adapter_for(self, agent: "LitAgent[Any] | None") -> "TraceAdapter[Any]":
         """The adapter, narrowed to the agents that the agent says are trained."""
-        if agent.trained_agents is None:
+        if agent is None or agent.trained_agents is None:
             return self.adapter
         if not hasattr(self.adapter, "agent_match"):
             name = type(self.adapter).__name__

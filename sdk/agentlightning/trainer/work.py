@@ -34,7 +34,7 @@ class Work:
     """What runners do: rollouts of a store with an agent, and hooks around them.
 
     Attributes:
-        agent: The agent.
+        agent: The agent. None: the runners have their own, as those in another language do.
         store: Where the rollouts come from: its queue.
         max_rollouts: How many each runner takes. None: any number.
         max_concurrency: How many each does at once. None: one, or a few of an agent that is async.
@@ -43,7 +43,7 @@ class Work:
         scope: What tells these workers from all others of the store.
     """
 
-    agent: LitAgent[Any]
+    agent: LitAgent[Any] | None
     store: LightningStoreClient
     max_rollouts: int | None = None
     max_concurrency: int | None = None
@@ -56,6 +56,7 @@ class Work:
         self, number: int, life: int = 0, *, times: int = 1, hooks: Sequence[Hook] = ()
     ) -> Iterator[LitAgentRunner[Any]]:
         """A runner that is ready for it, and does the work of so many."""
+        assert self.agent is not None, "a strategy whose runners are given no agent says needs_agent = False"
         runner = self.make_runner()
         at_once = self.max_concurrency or max(runner.max_concurrency, ASYNC_CONCURRENCY if self.agent.is_async else 1)
         runner.max_rollouts = None if self.max_rollouts is None else times * self.max_rollouts
@@ -80,6 +81,8 @@ async def until_more_is_queued(store: LightningStoreClient, work: Work) -> str:
         async for change in changes:
             if isinstance(change.object, Rollout) and change.object.status in ("queuing", "requeuing"):
                 break
+    if work.max_rollouts is None:
+        return "each has ended by itself, and there is more to do"
     return f"each has taken its max_rollouts={work.max_rollouts}, and there is more to do; take more, or None for any"
 
 

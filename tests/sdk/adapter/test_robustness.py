@@ -5,6 +5,7 @@ from typing import Any
 
 import agentlightning as agl
 import pytest
+from agentlightning.adapter import usage_by_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,13 +16,21 @@ NAMES = [
     *("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.tool.definitions"),
     *("prompt_token_ids", "response_token_ids", "logprobs.content", "llm.x.choices", "llm.x.response_token_ids"),
     *("agent.name", "tool.name", "agentlightning.reward.0.value", "message", "content", "tool_calls", "id", "index"),
-    "gen_ai.event.content",
+    *("gen_ai.event.content", "openinference.span.kind", "llm.model_name", "llm.token_count.prompt"),
+    *("llm.input_messages.0.message.content", "llm.input_messages.0.message.contents.0.message_content.image"),
+    *("llm.output_messages.0.message.tool_calls.0.tool_call.function.name", "llm.tools.0.tool.json_schema"),
+    *("llm.input_messages.0.message", "llm.input_messages.", "llm.request.functions.0.name", "llm.request.type"),
+    *("ai.prompt.messages", "ai.prompt.tools", "ai.response.text", "ai.response.toolCalls", "ai.usage.promptTokens"),
 ]
 PART = st.fixed_dictionaries(
     {},
     optional={
-        "type": st.sampled_from(["text", "tool_call", "tool_call_response", "reasoning", "uri", "blob", "image_url"]),
+        "type": st.sampled_from(
+            ["text", "tool_call", "tool_call_response", "reasoning", "uri", "blob", "image_url", "tool-call"]
+        ),
         "content": st.none() | st.text(max_size=3),
+        "toolCallId": st.none() | st.integers(),
+        "text": st.none() | st.text(max_size=3),
         "modality": st.just("image"),
         "uri": st.integers(),
         "image_url": st.none() | st.text(max_size=3),
@@ -85,6 +94,12 @@ def test_an_adapter_raises_nothing_and_says_what_it_did(
     assert [explanation.item for explanation in explained if explanation.used] == adapter.adapt(spans)
     assert all(map(str, explained))
     json.dumps([getattr(item, "__dict__", item) for item in adapter.adapt(spans)])
+
+
+@settings(max_examples=50, deadline=None)
+@given(spans=traces())
+def test_usage_is_of_calls_and_counts_in_whole_numbers(spans: list[agl.Span]) -> None:
+    assert all(used.calls > 0 and used.input_tokens >= 0 for used in usage_by_model(spans).values())
 
 
 @settings(max_examples=100, deadline=None)

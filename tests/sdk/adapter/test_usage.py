@@ -53,6 +53,11 @@ def test_a_call_that_does_not_say_what_it_used_is_counted_as_such() -> None:
     assert usage_by_model([call()]) == {"m": Usage(calls=1, unmeasured_calls=1)}
 
 
+@pytest.mark.parametrize("count", [float("inf"), float("nan"), -1, "many"])
+def test_what_is_no_count_is_none(count: Any) -> None:
+    assert usage_by_model([call(usage__input_tokens=count)]) == {"m": Usage(calls=1, unmeasured_calls=1)}
+
+
 def test_a_call_that_was_never_answered_used_nothing() -> None:
     assert usage_by_model([span(request__model="m", prompt__0__content="why?")]) == {"m": Usage(calls=1)}
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from agentlightning.adapter.numbered import JSON
 from agentlightning.adapter.usage import distinct_calls, usage_by_model
 from agentlightning.algorithm import Estimate
 from agentlightning.algorithm.evaluation import Evaluation
@@ -13,17 +14,19 @@ _WIDTH = 100
 
 def trace_lines(evaluation: Evaluation, spans: Sequence[Span]) -> list[str]:
     """The trace of one rollout in three lines: what it cost, what was asked, what came of it."""
-    calls = [call.span for call in distinct_calls(spans)]
+    calls = distinct_calls(spans)
     usage = usage_by_model(spans)
     tokens = sum(used.input_tokens + used.output_tokens for used in usage.values())
     rollout = evaluation.rollout
     seconds = (rollout.end_time or 0.0) - rollout.start_time
+    asked = _said(calls[0].messages) if calls else "no model was called"
+    answered = _said(calls[-1].answers) if calls else "no model was called"
     of_models = f" of {', '.join(sorted(usage))} ({tokens} tokens)" if calls else ""
     return [
         f"{rollout.rollout_id} {rollout.status} in {seconds:.2f} s: {len(spans)} spans, "
         f"{len(calls)} model calls{of_models}",
-        f"asked: {_shortened(_last_message(calls[:1], 'gen_ai.prompt'))}",
-        f"answered: {_shortened(_last_message(calls[-1:], 'gen_ai.completion'))}; "
+        f"asked: {_shortened(asked)}",
+        f"answered: {_shortened(answered)}; "
         + (f"failed: {evaluation.failure}" if evaluation.failure else f"reward {evaluation.reward}"),
     ]
 
@@ -38,18 +41,15 @@ def cost_lines(estimate: Estimate | None, calls_per_rollout: int, test_rollouts:
     return [f"{line} and {estimate.optimizer_calls} by the optimiser"]
 
 
-def _last_message(calls: Sequence[Span], prefix: str) -> str:
-    """The content of the last message of a call, or the tools that it asks for."""
-    if not calls:
-        return "no model was called"
-    attributes = calls[0].attributes
-    indices = [key.split(".")[2] for key in attributes if key.startswith(f"{prefix}.")]
-    last = f"{prefix}.{max((int(index) for index in indices if index.isdigit()), default=0)}"
-    if content := attributes.get(f"{last}.content"):
+def _said(messages: Sequence[JSON]) -> str:
+    """The content of the last message, or the tool that it asks for."""
+    if not messages:
+        return "nothing"
+    if content := messages[-1].get("content"):
         return json.dumps(content, ensure_ascii=False)
-    tool = f"{last}.tool_calls.0"
-    if name := attributes.get(f"{tool}.name"):
-        return f"{name}({attributes.get(f'{tool}.arguments', '')})"
+    match messages[-1]:
+        case {"tool_calls": [{"function": {"name": name, "arguments": arguments}}, *_]}:
+            return f"{name}({arguments})"
     return "nothing"
 
 

@@ -1,5 +1,6 @@
 """What a person reads of a run."""
 
+import json
 from typing import Any
 
 import agentlightning as agl
@@ -32,6 +33,15 @@ def test_a_trace_is_three_lines_cost_question_and_answer() -> None:
         'asked: "which room?"',
         'answered: "Lyra"; reward 0.5',
     ]
+
+
+def test_a_trace_reads_the_same_whoever_recorded_it() -> None:
+    rollout = agl.Rollout(rollout_id="ro-1", input=1, start_time=1.0, end_time=1.5, status="succeeded")
+    said = {"input": [{"role": "user", "parts": [{"type": "text", "content": "which room?"}]}]}
+    said["output"] = [{"role": "assistant", "parts": [{"type": "tool_call", "name": "look", "arguments": "{}"}]}]
+    attributes = {f"gen_ai.{name}.messages": json.dumps(messages) for name, messages in said.items()}
+    lines = trace_lines(Evaluation(1, rollout, 0.5, None), [agl.Span.from_attributes(attributes=attributes)])
+    assert lines[1:] == ['asked: "which room?"', "answered: look({}); reward 0.5"]
 
 
 def test_a_trace_without_an_answer_says_so() -> None:
