@@ -32,7 +32,7 @@ func main() {
 			return nil, err
 		}
 		answer, err := chooseRoom(ctx, client, prompt, string(room.Rooms))
-		return new(grade(strings.TrimSpace(answer), room.Expected)), err
+		return new(room.grade(strings.TrimSpace(answer))), err
 	})
 }
 
