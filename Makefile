@@ -28,10 +28,10 @@ demo: .venv/installed  ## Watch an agent's prompt get better, in about a minute
 	$(BIN)/python examples/room_selector/room_selector_apo.py
 
 demo-go: .venv/installed $(GO_RUNNER)/bin/rooms  ## The same with an agent in Go
-	cd examples/room_selector && $(CURDIR)/$(BIN)/python train_runner.py ../go_runner/bin/rooms
+	$(BIN)/python examples/room_selector/train_runner.py $(GO_RUNNER)/bin/rooms
 
 demo-ts: .venv/installed $(TS_RUNNER)/dist/runner.js  ## The same with an agent in TypeScript
-	cd examples/room_selector && $(CURDIR)/$(BIN)/python train_runner.py node ../ts_runner/dist/rooms.js
+	$(BIN)/python examples/room_selector/train_runner.py node $(TS_RUNNER)/dist/rooms.js
 
 install: .venv/installed  ## Make .venv with the project in it
 
