@@ -205,8 +205,8 @@ class _Exchange:
                     self._proxy.note(self._said("store", answer, has_arrived=False))
                     raise
                 for message in changed:
+                    self._proxy.note(self._said("store", message))  # before the runner can act on it
                     await context.write(message.SerializeToString())
-                    self._proxy.note(self._said("store", message))
         except grpc.aio.AioRpcError:
             pass
         code, details = await call.code(), await call.details()

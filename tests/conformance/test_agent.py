@@ -14,7 +14,7 @@ from tests.conformance.stage import Stage
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TEMPLATE = 'Räume für {date}: {{"json"}} \\n'
-REWARD = 0.1 + 0.2
+REWARD = 0.9999999999999999
 ONCE = {"max_redeliveries": 0}
 TWICE = {"max_attempts": 2, "retry_condition": [ATTEMPT_STATUS_FAILED]}
 

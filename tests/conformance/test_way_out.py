@@ -49,9 +49,12 @@ async def test_a_second_sigterm_gives_up_what_runs_as_a_failure_of_the_infrastru
     work = await told_to_end(stage)
     stage.signal_runner(signal.SIGTERM)
     code = await stage.exit_code()
-    [attempt] = await stage.attempts(work)
+    attempt, *later = await stage.attempts(work)
     await stage.cancel(work)
     failure = attempt.failure
+    stage.demand(
+        not later, f"it took the rollout again that it had given up, as it had not said that it drains: {later}"
+    )
     stage.demand(failure.kind == FAILURE_KIND_INFRASTRUCTURE, f"what ran was not given up as INFRASTRUCTURE: {attempt}")
     stage.demand(failure.type == "RunnerStopped", f"the failure's type is {failure.type!r}, not RunnerStopped")
     stage.demand(code == 143, f"it ended with exit code {code} instead of 143")

@@ -456,11 +456,11 @@ const file_agentlightning_v1_resources_proto_rawDesc = "" +
 	"!agentlightning/v1/resources.proto\x12\x11agentlightning.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"g\n" +
 	"\x0ePromptTemplate\x12\x1a\n" +
 	"\btemplate\x18\x01 \x01(\tR\btemplate\x129\n" +
-	"\x06engine\x18\x02 \x01(\x0e2!.agentlightning.v1.TemplateEngineR\x06engine\"\xa5\x01\n" +
+	"\x06engine\x18\x02 \x01(\x0e2!.agentlightning.v1.TemplateEngineR\x06engine\"\xa0\x01\n" +
 	"\x03LLM\x12\x1a\n" +
 	"\bendpoint\x18\x01 \x01(\tR\bendpoint\x12\x14\n" +
-	"\x05model\x18\x02 \x01(\tR\x05model\x12\x1c\n" +
-	"\aapi_key\x18\x03 \x01(\tB\x03\x80\x01\x01R\x06apiKey\x128\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12\x17\n" +
+	"\aapi_key\x18\x03 \x01(\tR\x06apiKey\x128\n" +
 	"\x18sampling_parameters_json\x18\x04 \x01(\tR\x16samplingParametersJson\x12\x14\n" +
 	"\x05proxy\x18\x05 \x01(\bR\x05proxy\"\xc3\x01\n" +
 	"\bResource\x12\x12\n" +

@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!agentlightning/v1/resources.proto\x12\x11\x61gentlightning.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n\x0ePromptTemplate\x12\x10\n\x08template\x18\x01 \x01(\t\x12\x31\n\x06\x65ngine\x18\x02 \x01(\x0e\x32!.agentlightning.v1.TemplateEngine\"m\n\x03LLM\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x07\x61pi_key\x18\x03 \x01(\tB\x03\x80\x01\x01\x12 \n\x18sampling_parameters_json\x18\x04 \x01(\t\x12\r\n\x05proxy\x18\x05 \x01(\x08\"\x9c\x01\n\x08Resource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12<\n\x0fprompt_template\x18\x02 \x01(\x0b\x32!.agentlightning.v1.PromptTemplateH\x00\x12%\n\x03llm\x18\x03 \x01(\x0b\x32\x16.agentlightning.v1.LLMH\x00\x12\x15\n\x0b\x63ustom_json\x18\x04 \x01(\tH\x00\x42\x06\n\x04kind\"\x9b\x02\n\tResources\x12\x14\n\x0cresources_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12.\n\tresources\x18\x04 \x03(\x0b\x32\x1b.agentlightning.v1.Resource\x12\x1b\n\x13parent_resources_id\x18\x05 \x01(\t\x12\x16\n\x0eparent_version\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\t \x01(\x03*\x84\x01\n\x0eTemplateEngine\x12\x1f\n\x1bTEMPLATE_ENGINE_UNSPECIFIED\x10\x00\x12\x1c\n\x18TEMPLATE_ENGINE_F_STRING\x10\x01\x12\x19\n\x15TEMPLATE_ENGINE_JINJA\x10\x02\x12\x18\n\x14TEMPLATE_ENGINE_POML\x10\x03\x42NZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!agentlightning/v1/resources.proto\x12\x11\x61gentlightning.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n\x0ePromptTemplate\x12\x10\n\x08template\x18\x01 \x01(\t\x12\x31\n\x06\x65ngine\x18\x02 \x01(\x0e\x32!.agentlightning.v1.TemplateEngine\"h\n\x03LLM\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x03 \x01(\t\x12 \n\x18sampling_parameters_json\x18\x04 \x01(\t\x12\r\n\x05proxy\x18\x05 \x01(\x08\"\x9c\x01\n\x08Resource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12<\n\x0fprompt_template\x18\x02 \x01(\x0b\x32!.agentlightning.v1.PromptTemplateH\x00\x12%\n\x03llm\x18\x03 \x01(\x0b\x32\x16.agentlightning.v1.LLMH\x00\x12\x15\n\x0b\x63ustom_json\x18\x04 \x01(\tH\x00\x42\x06\n\x04kind\"\x9b\x02\n\tResources\x12\x14\n\x0cresources_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12.\n\tresources\x18\x04 \x03(\x0b\x32\x1b.agentlightning.v1.Resource\x12\x1b\n\x13parent_resources_id\x18\x05 \x01(\t\x12\x16\n\x0eparent_version\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\t \x01(\x03*\x84\x01\n\x0eTemplateEngine\x12\x1f\n\x1bTEMPLATE_ENGINE_UNSPECIFIED\x10\x00\x12\x1c\n\x18TEMPLATE_ENGINE_F_STRING\x10\x01\x12\x19\n\x15TEMPLATE_ENGINE_JINJA\x10\x02\x12\x18\n\x14TEMPLATE_ENGINE_POML\x10\x03\x42NZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,16 +23,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'agentlightning.v1.resources
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZLgithub.com/agentlightning/protocol/gen/go/agentlightning/v1;agentlightningv1'
-  _globals['_LLM'].fields_by_name['api_key']._loaded_options = None
-  _globals['_LLM'].fields_by_name['api_key']._serialized_options = b'\200\001\001'
-  _globals['_TEMPLATEENGINE']._serialized_start=733
-  _globals['_TEMPLATEENGINE']._serialized_end=865
+  _globals['_TEMPLATEENGINE']._serialized_start=728
+  _globals['_TEMPLATEENGINE']._serialized_end=860
   _globals['_PROMPTTEMPLATE']._serialized_start=89
   _globals['_PROMPTTEMPLATE']._serialized_end=174
   _globals['_LLM']._serialized_start=176
-  _globals['_LLM']._serialized_end=285
-  _globals['_RESOURCE']._serialized_start=288
-  _globals['_RESOURCE']._serialized_end=444
-  _globals['_RESOURCES']._serialized_start=447
-  _globals['_RESOURCES']._serialized_end=730
+  _globals['_LLM']._serialized_end=280
+  _globals['_RESOURCE']._serialized_start=283
+  _globals['_RESOURCE']._serialized_end=439
+  _globals['_RESOURCES']._serialized_start=442
+  _globals['_RESOURCES']._serialized_end=725
 # @@protoc_insertion_point(module_scope)
