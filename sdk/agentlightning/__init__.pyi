@@ -68,8 +68,8 @@ from agentlightning.tracer import OtelTracer as OtelTracer
 from agentlightning.tracer import Tracer as Tracer
 from agentlightning.trainer import Trainer as Trainer
 from agentlightning.trainer import TrainResult as TrainResult
-from agentlightning.trainer.command import RunnerCommand as RunnerCommand
-from agentlightning.trainer.execution import ExecutionStrategy as ExecutionStrategy
+from agentlightning.trainer.runners.command import RunnerCommand as RunnerCommand
+from agentlightning.trainer.runners.execution import ExecutionStrategy as ExecutionStrategy
 from agentlightning.types import LLM as LLM
 from agentlightning.types import UNSET as UNSET
 from agentlightning.types import AgentLightningTask as AgentLightningTask

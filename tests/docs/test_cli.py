@@ -12,7 +12,7 @@ from pathlib import Path
 import agentlightning as agl
 import pytest
 from agentlightning.cli import main
-from agentlightning.cli.commands import parser as commands
+from agentlightning.cli.program import parser as commands
 from agentlightning.cli.settings import _commands as all_commands
 from agentlightning.store.embedded import EmbeddedStore
 

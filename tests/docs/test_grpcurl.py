@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
-from agentlightning.cli.commands import parser as commands
+from agentlightning.cli.program import parser as commands
 from agentlightning.testing import TemporaryStore
 
 from .shown import Names, as_shown, matches

@@ -14,7 +14,7 @@ from typing import Any
 
 import agentlightning as agl
 import pytest
-from agentlightning.cli.commands import parser
+from agentlightning.cli.program import parser
 from agentlightning_server.__main__ import arguments as store_arguments
 
 ROOT = Path(__file__).parents[2]

@@ -238,8 +238,8 @@ MOMENTS: dict[str, tuple[str, dict[str, str]]] = {
     "the result is saved": (
         "SAVING",
         {
-            "before": "import time\nfrom agentlightning.trainer.session import Session\n"
-            "def save(*_):\n    print('SAVING', flush=True)\n    time.sleep(600)\nSession._conclude = save\n"
+            "before": "import time\nfrom agentlightning.trainer.fit.conclusion import Conclusion\n"
+            "def save(*_):\n    print('SAVING', flush=True)\n    time.sleep(600)\nConclusion.of = save\n"
         },
     ),
 }  # fmt: skip
@@ -407,7 +407,7 @@ def test_fit_without_runners_says_once_how_to_start_one_and_goes_on_when_it_is_t
     server = serve()
     training = start(
         options=f"store={server.address!r}, queue='rooms', strategy='remote'",
-        before="import agentlightning.trainer.remote as remote\nremote._PATIENCE = 0.1\n",
+        before="import agentlightning.trainer.runners.remote as remote\nremote._PATIENCE = 0.1\n",
     )
     assert f"agl runner script:agent --store {server.address} --queue rooms" in training.wait_for("Start one")
     runner = (

@@ -99,7 +99,7 @@ class Ledger:
         forgive = after is not None and after.type.rpartition(".")[2] == TooManyFailures.__name__
         self._resources = list(await self.store.query_resources(all_versions=True))
         async for rollout in self.store.iter_rollouts():
-            if OPTIMIZER_LABELS.items() <= rollout.labels.items():
+            if is_own_call(rollout):
                 self._of_models[rollout.labels.get("step", "")] = rollout
                 self._calls += _attempts(rollout)
                 continue
@@ -258,6 +258,11 @@ class Ledger:
                 return
             if rollout.status == "failed":
                 self._of_models[step] = rollout.model_copy(update={"status": "cancelled"})
+
+
+def is_own_call(rollout: Rollout) -> bool:
+    """Whether it is a call of one of the algorithm's own models: it costs, and counts as no rollout of the agent."""
+    return OPTIMIZER_LABELS.items() <= rollout.labels.items()
 
 
 def _place(rollout: Rollout) -> Place | None:

@@ -39,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["emit"]:
-        from agentlightning.cli import emit
+        from agentlightning.cli.commands import emit
 
         return emit.run(arguments)
-    from agentlightning.cli import commands
+    from agentlightning.cli import program
 
-    return commands.run(arguments)
+    return program.run(arguments)

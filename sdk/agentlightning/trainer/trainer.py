@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from agentlightning.errors import TrainerError
-from agentlightning.trainer.arguments import (
+from agentlightning.trainer.arguments.checks import (
     agent_of,
     algorithm_of,
     budget_of,
@@ -29,9 +29,9 @@ from agentlightning.trainer.arguments import (
     tracer_of,
     whole_number,
 )
-from agentlightning.trainer.components import ADAPTER, RUNNER, build
-from agentlightning.trainer.result import TrainResult
-from agentlightning.trainer.strategy import needs_agent, placement_of
+from agentlightning.trainer.arguments.components import ADAPTER, RUNNER, build
+from agentlightning.trainer.arguments.strategy import needs_agent, placement_of
+from agentlightning.trainer.outcome.result import TrainResult
 from agentlightning.types import UNSET, Dataset, Unset, tasks_of
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class Trainer:
             >>> result.statuses["succeeded"], result.summary["train"]["mean_reward"]
             (2, 2.0)
         """
-        from agentlightning.trainer.session import Session
+        from agentlightning.trainer.fit.session import Session
 
         if isinstance(train_dataset, str) and ":" in train_dataset and is_address(train_dataset):
             backend, train_dataset = train_dataset, None
@@ -339,7 +339,7 @@ class Trainer:
             4.0
         """
         if not isinstance(task, Unset):
-            from agentlightning.trainer.single import run_one
+            from agentlightning.trainer.fit.single import run_one
 
             taken = agent_of(agent, _DEV_NEED)
             return run_one(taken, task, resources, store=self.store, folder=self.folder, hooks=self.hooks)
@@ -365,8 +365,8 @@ class Trainer:
 
     def _work(self, agent: Any) -> None:
         """Do what others queue in the store."""
-        from agentlightning.trainer.backend import client_for_runners, work_for
-        from agentlightning.trainer.work import Work
+        from agentlightning.trainer.fit.backend import client_for_runners, work_for
+        from agentlightning.trainer.runners.work import Work
 
         client = client_for_runners(str(self.store)).bind(queue=self.queue)
         work = Work(

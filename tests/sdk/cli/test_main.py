@@ -34,7 +34,7 @@ def test_a_folder_without_a_store_is_an_error_with_the_way_out(
 def test_a_store_that_does_not_answer_is_an_error_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("agentlightning.cli.client._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("agentlightning.cli.which.client._RETRY_SECONDS", 0.0)
     assert main(["runs", "list", "--store", "localhost:1"]) == 1
     message = capsys.readouterr().err
     assert message.startswith("agl: no store answers at localhost:1 ")

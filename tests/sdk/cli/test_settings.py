@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from agentlightning.cli import main, settings
-from agentlightning.cli.commands import parser as commands
+from agentlightning.cli.program import parser as commands
 from agentlightning_server.__main__ import arguments as options_of_server
 
 NOWHERE = "localhost:1"

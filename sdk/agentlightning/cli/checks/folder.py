@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from agentlightning.cli.checks.finding import Finding, Verdict
-from agentlightning.cli.text import size
+from agentlightning.cli.show.text import size
 from agentlightning.store.embedded import DATABASE_NAME, address_of
 
 _LITTLE, _TOO_LITTLE = 2 << 30, 200 << 20

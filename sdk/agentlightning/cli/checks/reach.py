@@ -17,10 +17,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from packaging.version import InvalidVersion, Version
 
-from agentlightning.cli import serverfacts
 from agentlightning.cli.checks.finding import Finding
 from agentlightning.cli.checks.packages import DISTRIBUTION
-from agentlightning.cli.text import duration
+from agentlightning.cli.facts import server
+from agentlightning.cli.show.text import duration
 from agentlightning.errors import StoreError
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.connection import connection_to, parse_address, run
@@ -126,7 +126,7 @@ def _by_proxy() -> str:
 
 
 async def _version(client: LightningStoreClient) -> Finding:
-    info = await serverfacts.server_info(client)
+    info = await server.server_info(client)
     try:
         own = version(DISTRIBUTION)
     except PackageNotFoundError:
@@ -194,7 +194,7 @@ async def _times(client: LightningStoreClient) -> list[Finding]:
     trips, differences = [], []
     for _ in range(_CALLS):
         sent, begun = time.time(), time.perf_counter()
-        info = await serverfacts.server_info(client)
+        info = await server.server_info(client)
         trips.append(time.perf_counter() - begun)
         differences.append(seconds(info.current_time) - sent - trips[-1] / 2)
     trip, apart = statistics.median(trips), statistics.median(differences)

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Final
 
-from agentlightning.cli import serverfacts
 from agentlightning.cli.checks.finding import Finding, Verdict
-from agentlightning.cli.text import counted, duration, fitted, plain
+from agentlightning.cli.facts import server
+from agentlightning.cli.show.text import counted, duration, fitted, plain
 from agentlightning.store import LightningStoreClient
 from agentlightning.store.convert import optional_seconds, seconds
 from agentlightning.types import AttemptedRollout, Rollout, RolloutStatus
@@ -26,8 +26,8 @@ _TIMES_LONGER, _FEW = 10, 5
 
 async def work(client: LightningStoreClient) -> AsyncIterator[Finding]:
     """Look at the queues, at what runs, at the workers and at what has ended."""
-    info = await serverfacts.server_info(client)
-    counts = await serverfacts.statistics(client)
+    info = await server.server_info(client)
+    counts = await server.statistics(client)
     now = seconds(info.current_time)
     ended = await _rollouts(client, ["succeeded", "failed"], "end_time desc")
     succeeded = [rollout for rollout in ended if rollout.status == "succeeded"]
@@ -48,7 +48,7 @@ async def work(client: LightningStoreClient) -> AsyncIterator[Finding]:
 async def _rollouts(
     client: LightningStoreClient, statuses: Sequence[RolloutStatus], order_by: str, queue: str | None = None
 ) -> list[Rollout]:
-    return await serverfacts.rollouts(client, statuses=statuses, order_by=order_by, limit=_LOOKED_AT, queue=queue)
+    return await server.rollouts(client, statuses=statuses, order_by=order_by, limit=_LOOKED_AT, queue=queue)
 
 
 async def _queue(client: LightningStoreClient, queue: pb.GetStatisticsResponse.Queue, now: float) -> Finding:

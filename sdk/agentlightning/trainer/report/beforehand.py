@@ -7,9 +7,8 @@ from agentlightning.adapter.numbered import JSON
 from agentlightning.adapter.usage import distinct_calls, usage_by_model
 from agentlightning.algorithm import Estimate
 from agentlightning.algorithm.evaluation import Evaluation
+from agentlightning.trainer.report.words import shortened
 from agentlightning.types import Span
-
-_WIDTH = 100
 
 
 def trace_lines(evaluation: Evaluation, spans: Sequence[Span]) -> list[str]:
@@ -25,8 +24,8 @@ def trace_lines(evaluation: Evaluation, spans: Sequence[Span]) -> list[str]:
     return [
         f"{rollout.rollout_id} {rollout.status} in {seconds:.2f} s: {len(spans)} spans, "
         f"{len(calls)} model calls{of_models}",
-        f"asked: {_shortened(asked)}",
-        f"answered: {_shortened(answered)}; "
+        f"asked: {shortened(asked)}",
+        f"answered: {shortened(answered)}; "
         + (f"failed: {evaluation.failure}" if evaluation.failure else f"reward {evaluation.reward}"),
     ]
 
@@ -51,7 +50,3 @@ def _said(messages: Sequence[JSON]) -> str:
         case {"tool_calls": [{"function": {"name": name, "arguments": arguments}}, *_]}:
             return f"{name}({arguments})"
     return "nothing"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _WIDTH else text[:_WIDTH] + "..."

@@ -1,0 +1,1 @@
+"""The processes of `agl runner`, kept up, and what they are told. Knows nothing of their work."""
