@@ -195,7 +195,7 @@ class AttemptTimeoutError(AgentError, TimeoutError):
     Example:
         >>> async def agent(task: str) -> None:
         ...     await asyncio.sleep(60)
-        >>> limits = agl.RolloutConfig(timeout_seconds=0.01)
+        >>> limits = agl.RolloutConfig(timeout_seconds=0.2)
         >>> rollout = asyncio.run(store.enqueue_rollout("Why?", config=limits))
         >>> with agl.LitAgentRunner(max_rollouts=1).run_context(agent=agent, store=store) as runner:
         ...     asyncio.run(runner.iter())
