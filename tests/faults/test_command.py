@@ -92,6 +92,20 @@ async def test_the_second_signal_ends_agents_and_the_rollouts_are_given_back(
         assert (attempt.failure.kind, attempt.failure.type) == ("infrastructure", "RunnerStopped")
 
 
+async def test_given_up_while_an_agent_that_does_not_end_is_given_its_time_it_leaves_none_behind(
+    store: LightningStoreClient, start: Start, folder: Path, ends: Callable[[int], bool]
+) -> None:
+    (folder / "agent.sh").write_text(AGENT.replace("echo stopped > stopped; exit", "touch asked"))
+    [rollout] = await enqueue(store, 1)
+    runner, pids = start(1)
+    await store.cancel_rollouts([rollout])
+    hear(runner, "is lost: cancelled")
+    runner.send(signal.SIGTERM)
+    hear(runner, "A second signal stops it.")
+    runner.send(signal.SIGTERM)
+    assert (runner.wait(), [pid for pid in pids if not ends(pid)]) == (143, [])
+
+
 async def test_the_first_signal_lets_agents_finish(store: LightningStoreClient, start: Start, folder: Path) -> None:
     running, waiting = await enqueue(store, 2)
     runner, _ = start(1)

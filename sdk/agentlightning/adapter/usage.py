@@ -124,5 +124,12 @@ def _is_embedding(span: Span) -> bool:
 
 
 def _count(attributes: Mapping[str, Any], names: Sequence[str]) -> int:
-    counts = (attributes.get(name) for name in names)
-    return next((int(count) for count in counts if isinstance(count, (int, float)) and 0 < count < inf), 0)
+    counts = (_number(attributes.get(name)) for name in names)
+    return next((int(count) for count in counts if 0 < count < inf), 0)
+
+
+def _number(value: Any) -> float:
+    """A count that may be a text, as the attributes of `agl emit span` are."""
+    if isinstance(value, str) and value.isdecimal():
+        return float(value)
+    return value if isinstance(value, (int, float)) else 0

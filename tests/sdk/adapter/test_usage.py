@@ -24,6 +24,11 @@ def test_tokens_are_read_as_old_and_new_conventions_spell_them(sent: str, return
     assert usage_by_model(spans) == {"m": Usage(calls=1, input_tokens=9, output_tokens=2)}
 
 
+def test_tokens_may_be_texts_as_agl_emit_sends_them() -> None:
+    spans = [call(usage__input_tokens="9", usage__output_tokens="2")]
+    assert usage_by_model(spans) == {"m": Usage(calls=1, input_tokens=9, output_tokens=2)}
+
+
 def test_a_call_that_two_instrumentations_recorded_counts_once() -> None:
     tokens = {"usage__input_tokens": 9, "usage__output_tokens": 2}
     spans = [call("01", response__id="r", **tokens), call("02", "01", response__id="r", **tokens)]

@@ -74,7 +74,8 @@ def run(arguments: list[str]) -> int:
     """Run what a command line says that begins with `emit`."""
     parser = Parser(prog="agl")
     add_command(parser.add_subparsers(required=True, metavar="COMMAND"))
-    parsed = parser.parse_args(arguments)
+    # What is no UTF-8 is replaced, as in all that a command prints.
+    parsed = parser.parse_args([os.fsencode(text).decode(errors="replace") for text in arguments])
     return int(parsed.alone(parsed))
 
 
@@ -101,12 +102,12 @@ def emit_spans(arguments: argparse.Namespace) -> int:
 
 
 def _number(text: str, name: str) -> tuple[str, float]:
-    before, _, number = text.rpartition("=")
+    before, is_named, number = text.rpartition("=")
     try:
         value = float(number)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not math.isfinite(value) or (is_named and not before):
         raise NotUnderstoodError(f"the reward is {text!r}, expected a finite number, or NAME=NUMBER")
     return before or name, value
 

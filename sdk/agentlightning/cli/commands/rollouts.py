@@ -5,6 +5,7 @@ from typing import Any
 
 from agentlightning.cli.commands import change, tail
 from agentlightning.cli.show import output
+from agentlightning.cli.show.text import plain
 from agentlightning.cli.which import filters, ids
 from agentlightning.store import LightningStoreClient
 from agentlightning.types import Attempt, AttemptedRollout, ResourcesUpdate, Rollout
@@ -143,4 +144,4 @@ def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
 
 def _print_stack(attempt: Attempt) -> None:
     if attempt.failure is not None and attempt.failure.stack_trace:
-        print(f"\n{attempt.failure.stack_trace.rstrip()}")
+        print(f"\n{plain(attempt.failure.stack_trace.rstrip(), keep_lines=True)}")

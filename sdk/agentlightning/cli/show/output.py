@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from agentlightning.cli.show.text import plain
+
 _GAP = "  "
 _LEAST = 10
 
@@ -50,9 +52,9 @@ def to_json(value: Any) -> str:
 
 
 def one_line(value: object) -> str:
-    """A value as JSON of one line; a text as it is."""
+    """A value as JSON of one line; a text as it is, but for what a terminal obeys."""
     text = value if isinstance(value, str) else to_json(value)
-    return " ".join(text.split())
+    return " ".join(plain(text).split())
 
 
 def moment(seconds: float | None) -> str:

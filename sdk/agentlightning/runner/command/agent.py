@@ -14,7 +14,7 @@ from opentelemetry import trace
 from agentlightning.emitter.recording import current_tracer
 from agentlightning.errors import AgentError
 from agentlightning.litagent import LitAgent
-from agentlightning.runner.command.environment import given
+from agentlightning.runner.command.environment import Given, given
 from agentlightning.runner.command.outcome import failed, failure_of_exit, is_number, reward_in
 from agentlightning.runner.command.process import CommandProcess
 from agentlightning.semconv import PROCESS_STDERR, PROCESS_STDOUT
@@ -27,6 +27,8 @@ _LONGEST_NAME: Final = 80
 
 class CommandAgent(LitAgent[Any]):
     """An agent that is a command, in any language: one process for each rollout.
+
+    A program that takes rollouts itself, as a runner in another language does, is none: that is `RunnerCommand`.
 
     It reads its task, as JSON, from standard input, and prints its reward as its last line, or calls `agl emit reward`.
     docs/any-command.md says what it finds in its environment and what its exit code means. Its output is kept on the
@@ -61,22 +63,26 @@ class CommandAgent(LitAgent[Any]):
         """
         assert isinstance(rollout, AttemptedRollout)
         store: LightningStore = self.get_runner().get_store()
-        with _span(self.command) as span, given(rollout, resources, store) as its:
-            tell = functools.partial(_log.debug, "[%s] %s", rollout.rollout_id)
-            process = CommandProcess(
-                self.command,
-                its.environment,
-                attempt_id=rollout.attempt.attempt_id,
-                folder=its.folder,
-                tell=tell if _log.isEnabledFor(logging.DEBUG) else None,
-            )
-            try:
-                await process.run(its.task)
-            except OSError as error:
-                raise _not_started(self.command, error) from error
-            finally:
-                span.set_attributes(_facts(process))
+        try:
+            with _span(self.command) as span, given(rollout, resources, store) as its:
+                process = self._process(rollout, its)
+                try:
+                    await process.run(its.task)
+                finally:
+                    span.set_attributes(_facts(process))
+        except OSError as error:
+            raise _not_started(self.command, error) from error
         return await self._reward(process, rollout, store)
+
+    def _process(self, rollout: AttemptedRollout, its: Given) -> CommandProcess:
+        tell = functools.partial(_log.debug, "[%s] %s", rollout.rollout_id)
+        return CommandProcess(
+            self.command,
+            its.environment,
+            attempt_id=rollout.attempt.attempt_id,
+            folder=its.folder,
+            tell=tell if _log.isEnabledFor(logging.DEBUG) else None,
+        )
 
     async def _reward(self, process: CommandProcess, rollout: AttemptedRollout, store: LightningStore) -> float | None:
         """What its last line says, unless it has sent a reward itself."""
@@ -129,4 +135,5 @@ def _facts(process: CommandProcess) -> dict[str, str | int]:
 
 def _not_started(command: Sequence[str], error: OSError) -> Exception:
     hint = "; begin it with #! and the program that runs it" if error.strerror == "Exec format error" else ""
-    return failed("infrastructure", "CommandNotStarted", f"{command[0]}: {error.strerror or error}{hint}")
+    message = f"{error.filename or command[0]}: {error.strerror or error}{hint}"
+    return failed("infrastructure", "CommandNotStarted", message)

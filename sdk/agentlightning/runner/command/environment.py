@@ -86,6 +86,10 @@ def _tracing(rollout: AttemptedRollout, store: LightningStore) -> dict[str, str]
         "OTEL_RESOURCE_ATTRIBUTES": ",".join([*attributes, *(f"{key}={value}" for key, value in ids.items())]),
         "OTEL_TRACES_EXPORTER": "otlp",
         "OTEL_TRACES_SAMPLER": "always_on",
+        "OTEL_SDK_DISABLED": "false",
+        # What is set there is for another collector, such as a key of its own.
+        "OTEL_EXPORTER_OTLP_HEADERS": "",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "",
         # The store takes spans alone; an SDK would report that it refuses the rest.
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_LOGS_EXPORTER": "none",

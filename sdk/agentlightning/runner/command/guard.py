@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,19 +24,12 @@ class Guard:
         self._process: subprocess.Popen[bytes] | None = None
         self._telling = threading.Lock()
 
-    @contextlib.contextmanager
-    def watching(self, attempt_id: str, folder: Path) -> Iterator["Guard"]:
-        """While the block runs, what belongs to an attempt is to end with this process."""
-        try:
-            self.tell(attempt_id, folder)
-            yield self
-        finally:
-            with self._telling:
-                self._running.pop(attempt_id, None)
-                self._write({"attempt_id": attempt_id, "folder": None})
-
     def tell(self, attempt_id: str, folder: Path, session: int | None = None) -> None:
-        """Say what belongs to an attempt: its folder, and the session of its processes."""
+        """Say what belongs to an attempt: its folder, and the session of its processes. It is to end with this process.
+
+        Raises:
+            OSError: The guard cannot be started.
+        """
         told = {"attempt_id": attempt_id, "folder": os.fspath(folder), "session": session}
         with self._telling:
             self._running[attempt_id] = told
@@ -45,6 +37,13 @@ class Guard:
                 self._start()
             else:
                 self._write(told)
+
+    def forget(self, attempt_id: str) -> None:
+        """Say that all of an attempt has ended."""
+        with self._telling:
+            self._running.pop(attempt_id, None)
+            if self._process is not None:
+                self._write({"attempt_id": attempt_id, "folder": None})
 
     def close(self) -> None:
         """Let it go, at the end of this process."""

@@ -9,7 +9,7 @@ from agentlightning.runner.failure import AttemptFailed
 from agentlightning.types import Failure, FailureKind
 
 _LONGEST: Final = 16_000
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 _NOT_FINITE: Final = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _INFRASTRUCTURE_CODES: Final = {
     75: ", which asks to try again later (EX_TEMPFAIL)",

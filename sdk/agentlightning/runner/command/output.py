@@ -49,7 +49,8 @@ class Output:
         """The last line that is not empty. Empty: there is none, or its beginning is not kept."""
         stripped = bytes(self._kept).rstrip()
         _, newline, last = stripped.rpartition(b"\n")
-        return "" if self._cut and not newline else _text(last).strip()
+        # Some begin what they print with a byte order mark, which is part of no number.
+        return "" if self._cut and not newline else last.decode("utf-8-sig", "replace").strip()
 
     def _tell_lines(self, tell: Callable[[str], None]) -> None:
         *lines, rest = self._line.split(b"\n")

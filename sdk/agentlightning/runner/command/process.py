@@ -1,13 +1,14 @@
 """One process from its start to the end of all that it has started. Knows neither tasks nor rewards."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from agentlightning.runner.command.guard import own_guard
+from agentlightning.runner.command.guard import Guard, own_guard
 from agentlightning.runner.command.output import Output
 from agentlightning.runner.command.tree import end_tree
 from agentlightning.runner.execution import in_thread
@@ -62,32 +63,38 @@ class CommandProcess:
         Raises:
             OSError: It cannot be started.
         """
-        with own_guard().watching(self._attempt_id, self._folder) as guard, stdin.open("rb") as task:
+        guard, loop = own_guard(), asyncio.get_running_loop()
+        with contextlib.ExitStack() as closing:
             ended = _Ended(self.stdout, self.stderr)
-            loop = asyncio.get_running_loop()
-            transport = None
             try:
-                # A session of its own: Ctrl-C is for the runner, and who belongs to it can be told.
-                transport, _ = await loop.subprocess_exec(
-                    lambda: ended, *self._command, stdin=task, env=self._environment, start_new_session=True
-                )
+                guard.tell(self._attempt_id, self._folder)
+                with stdin.open("rb") as task:
+                    # A session of its own: Ctrl-C is for the runner, and who belongs to it can be told.
+                    transport, _ = await loop.subprocess_exec(
+                        lambda: ended, *self._command, stdin=task, env=self._environment, start_new_session=True
+                    )
+                closing.callback(transport.close)
                 self.pid = transport.get_pid()
                 guard.tell(self._attempt_id, self._folder, self.pid)
                 await asyncio.wait({ended.itself})
                 self.code = transport.get_returncode()
             finally:
-                await self._end_rest(ended if transport else None)
-                if transport:
-                    transport.close()
+                await self._end_rest(guard, ended)
 
-    async def _end_rest(self, ended: "_Ended | None") -> None:
-        left = await in_thread(functools.partial(end_tree, self._attempt_id, self.pid))
+    async def _end_rest(self, guard: Guard, ended: "_Ended") -> None:
+        left = await in_thread(functools.partial(self._end_all, guard))
         if left:
             _log.warning("[%s] Processes do not end: %s.", self._attempt_id, ", ".join(map(str, left)))
-        if ended:
+        if self.pid is not None:
             await asyncio.wait({ended.itself, ended.outputs}, timeout=_DRAIN_SECONDS)
             self.stdout.end()
             self.stderr.end()
+
+    def _end_all(self, guard: Guard) -> list[int]:
+        # Where nobody waits for this any more, the runner may end before it has: then it is the guard's to do.
+        left = end_tree(self._attempt_id, self.pid)
+        guard.forget(self._attempt_id)
+        return left
 
 
 class _Ended(asyncio.SubprocessProtocol):

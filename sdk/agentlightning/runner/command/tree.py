@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -50,6 +51,7 @@ def _told(attempt_id: str, session: int | None, number: signal.Signals, deadline
             for handle in processes:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     signal.pidfd_send_signal(handle, number)
+                    signal.pidfd_send_signal(handle, signal.SIGCONT)  # one that is stopped hears nothing else
             if not _have_ended(processes, deadline):
                 return True
         finally:
@@ -92,16 +94,17 @@ def _members(attempt_id: str, session: int | None) -> list[int]:
 
 def _belongs(pid: int, attempt_id: str, session: int | None) -> bool:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            state, _, _, its_session = stat.read().rpartition(b") ")[2].split()[:4]
-        if state in (b"Z", b"X"):
+        if os.getsid(pid) != session and not _is_marked(pid, attempt_id):
             return False
-        if int(its_session) == session:
-            return True
-        with open(f"/proc/{pid}/environ", "rb") as environment:
-            return f"{MARK}={attempt_id}".encode() in environment.read().split(b"\0")
-    except (OSError, ValueError):  # it has ended meanwhile, or is somebody else's
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b") ")[2][:1] not in (b"Z", b"X")
+    except OSError:  # it has ended meanwhile, or is somebody else's
         return False
+
+
+def _is_marked(pid: int, attempt_id: str) -> bool:
+    with open(f"/proc/{pid}/environ", "rb") as environment:
+        return f"{MARK}={attempt_id}".encode() in environment.read().split(b"\0")
 
 
 def guard() -> None:
@@ -121,10 +124,7 @@ def guard() -> None:
 
 def _clean_up(attempt_id: str, session: int | None, folder: str) -> None:
     end_tree(attempt_id, session)
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
-        os.rmdir(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

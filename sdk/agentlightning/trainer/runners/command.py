@@ -1,6 +1,8 @@
 """Runners that are a command, in whatever language, looked after as a trainer's own. Knows no agent and no rollout."""
 
+import asyncio
 import contextlib
+import logging
 import os
 import re
 import shlex
@@ -13,18 +15,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from agentlightning.errors import TrainerError
+from agentlightning.store import LightningStoreClient
 from agentlightning.trainer.runners.execution import ProcessRunners, obstacle_to_forking
 from agentlightning.trainer.runners.supervisor import STOP_SECONDS, Life, how_ended, ready_of
-from agentlightning.trainer.runners.work import Runners, Work
+from agentlightning.trainer.runners.work import Runners, Work, until_one_is_taken
+
+_log = logging.getLogger(__name__)
 
 _LAST_LINES: Final = 100
 _TELLING: Final = re.compile(r"(error|exception|fatal|panic)\b", re.IGNORECASE)
 _LAST_LINES_SECONDS: Final = 0.2
 """How long the last lines of a command that ended may take to come; what it has started may keep the pipe open."""
+_PATIENCE: Final = 30.0
+"""How long none may take a rollout before that is said; some are built, or load a model, before they begin."""
 
 
 class RunnerCommand:
     """A strategy: the runners are processes of a command, which is told all it needs by its environment.
+
+    The command speaks the protocol, and takes one rollout after the other. A program that is started for each rollout,
+    and needs no protocol, is an agent: `CommandAgent`.
 
     `AGL_STORE` and `AGL_QUEUE` say where the rollouts are, and `AGL_CONCURRENCY` and `AGL_MAX_ROLLOUTS` what the
     trainer's `max_concurrency` and `max_rollouts` are, where it has them. SIGTERM ends a process; one that dies is
@@ -79,9 +89,31 @@ class _CommandRunners(ProcessRunners):
         self._command = strategy.command
         self._env = _environment(work) | strategy.env
 
+    async def watch(self, store: LightningStoreClient) -> str:
+        """Look after them, and say so where they take nothing."""
+        taking = asyncio.create_task(until_one_is_taken(store, _PATIENCE, self._say_that_none_is_taken))
+        try:
+            reason = await super().watch(store)
+            if not taking.done():
+                self._say_that_none_is_taken()
+            return reason
+        finally:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+
+    def _say_that_none_is_taken(self) -> None:
+        command = shlex.join(self._command)
+        agent = f"fit(agl.CommandAgent({command!r}), ...)"
+        _log.warning("No runner, %s, has taken a rollout. If it is an agent, for one rollout: %s", command, agent)
+
     def _run(self, life: Life) -> None:
         process = subprocess.Popen(
-            self._command, env=os.environ | self._env, stderr=subprocess.PIPE, text=True, errors="replace"
+            self._command,
+            env=os.environ | self._env,
+            stdin=subprocess.DEVNULL,  # a terminal would stop it, as it is none of its foreground
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
         assert process.stderr is not None
         last_lines: deque[str] = deque(maxlen=_LAST_LINES)

@@ -1,15 +1,14 @@
 """Runners that others start: nothing to run here, only to say how, when nobody does. Starts nothing."""
 
 import asyncio
-import contextlib
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from agentlightning.store import LightningStoreClient
-from agentlightning.trainer.runners.work import Work
-from agentlightning.types import AttemptedRollout, Rollout
+from agentlightning.trainer.runners.work import Work, until_one_is_taken
 
 _log = logging.getLogger(__name__)
 
@@ -30,19 +29,8 @@ class RemoteRunners:
 
     async def watch(self, store: LightningStoreClient) -> str:
         """Say how to start one when nobody takes the first rollout; then go on waiting, for ever."""
-        loop = asyncio.get_running_loop()
-        hint: asyncio.TimerHandle | None = None
-        try:
-            async with contextlib.aclosing(store.watch()) as changes:
-                async for change in changes:
-                    if isinstance(change.object, AttemptedRollout):
-                        break
-                    if hint is None and isinstance(change.object, Rollout):
-                        hint = loop.call_later(_PATIENCE, self._say_how, store)
-        finally:
-            if hint is not None:
-                hint.cancel()
-        await loop.create_future()
+        await until_one_is_taken(store, _PATIENCE, partial(self._say_how, store))
+        await asyncio.get_running_loop().create_future()
         raise AssertionError("nobody ends this wait")
 
     def _say_how(self, store: LightningStoreClient) -> None:

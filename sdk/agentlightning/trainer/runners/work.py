@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from agentlightning.litagent import LitAgent
 from agentlightning.runner import Hook, LitAgentRunner
 from agentlightning.store import LightningStoreClient
-from agentlightning.types import Rollout
+from agentlightning.types import AttemptedRollout, Rollout
 
 ASYNC_CONCURRENCY: Final = 4
 """How many rollouts a runner does at once when the agent is async and nobody says otherwise."""
@@ -73,6 +73,21 @@ class Work:
     def scope_of(self, life: int) -> str:
         """A runner that was started again is another worker: what is said of the dead does not concern it."""
         return f"{self.scope}.{life}" if life else self.scope
+
+
+async def until_one_is_taken(store: LightningStoreClient, patience: float, say: Callable[[], None]) -> None:
+    """Wait until a rollout of the run is taken; say so if none is, so many seconds after the first was queued."""
+    hint: asyncio.TimerHandle | None = None
+    try:
+        async with contextlib.aclosing(store.watch()) as changes:
+            async for change in changes:
+                if isinstance(change.object, AttemptedRollout):
+                    break
+                if hint is None and isinstance(change.object, Rollout):
+                    hint = asyncio.get_running_loop().call_later(patience, say)
+    finally:
+        if hint is not None:
+            hint.cancel()
 
 
 async def until_more_is_queued(store: LightningStoreClient, work: Work) -> str:

@@ -28,6 +28,7 @@ def test_it_says_that_there_is_no_rollout(
     [
         (["reward", "nan"], "the reward is 'nan', expected a finite number, or NAME=NUMBER"),
         (["reward", "fits=good"], "the reward is 'fits=good', expected a finite number, or NAME=NUMBER"),
+        (["reward", "=1"], "the reward is '=1', expected a finite number, or NAME=NUMBER"),
         (["reward", "1", "0"], "the reward is '1 0', expected each number by its own name"),
         (["span", "search", "--attribute", "found"], "--attribute is 'found', expected KEY=VALUE"),
     ],

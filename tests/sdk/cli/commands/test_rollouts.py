@@ -77,6 +77,15 @@ async def test_a_rollout_is_shown_with_its_resources_its_attempts_and_why_they_f
     assert told.out.endswith("Traceback: here\n")
 
 
+async def test_what_a_terminal_obeys_is_left_out_of_why_a_rollout_failed(command: Agl, run_store: Store) -> None:
+    rollout = await run_store.start_rollout(None)
+    failure = agl.Failure(kind="agent", type="ExitStatus", message="\x1b[2Jgone", stack_trace="first\n\x1b[2Jgone\n")
+    await run_store.complete_attempt(rollout.rollout_id, rollout.attempt.attempt_id, failure=failure)
+    told = await command("rollouts", "show", rollout.rollout_id)
+    assert "\x1b" not in told.out
+    assert told.out.endswith("first\n [2Jgone\n")
+
+
 async def test_a_rollout_as_json_has_all_its_attempts(command: Agl, three: list[str]) -> None:
     told = await command("rollouts", "show", three[1], "--json")
     assert told.json["rollout_id"] == three[1]

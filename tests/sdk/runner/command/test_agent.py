@@ -2,12 +2,14 @@
 
 import json
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import agentlightning as agl
 import pytest
+from agentlightning.runner.command.outcome import is_number
 
 Work = Callable[..., Awaitable[Any]]
 AGL = f"{sys.executable} -m agentlightning"
@@ -44,6 +46,8 @@ async def test_its_opentelemetry_sdk_is_told_where_spans_go_and_whose_they_are(
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=rooms,agentlightning.attempt_id=another")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://elsewhere:4317")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=of-another-collector")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     done = await work("env")
     told = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith(("OTEL_", "TRACEPARENT")))
     ids = f"agentlightning.rollout_id={done.rollout.rollout_id},agentlightning.attempt_id={done.attempt.attempt_id}"
@@ -52,7 +56,8 @@ async def test_its_opentelemetry_sdk_is_told_where_spans_go_and_whose_they_are(
         told["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://{store_address}" == told["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
     )
     assert told["OTEL_EXPORTER_OTLP_PROTOCOL"] == "grpc" == told["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"]
-    assert told["OTEL_TRACES_SAMPLER"] == "always_on"
+    assert (told["OTEL_TRACES_SAMPLER"], told["OTEL_SDK_DISABLED"]) == ("always_on", "false")
+    assert told["OTEL_EXPORTER_OTLP_HEADERS"] == ""
     [process] = [span for span in done.spans if span.name == "sh"]
     assert told["TRACEPARENT"] == f"00-{process.trace_id}-{process.span_id}-01"
 
@@ -64,7 +69,15 @@ async def test_its_files_are_removed(work: Work) -> None:
 
 @pytest.mark.parametrize(
     ("printed", "reward"),
-    [("thinking\\n 0.25 \\n\\n", 0.25), ("-1e-2", -0.01), (".5\\n", 0.5), ("0.5\\ndone\\n", None), ("", None)],
+    [
+        ("thinking\\n 0.25 \\n\\n", 0.25),
+        ("-1e-2", -0.01),
+        (".5\\r\\n", 0.5),
+        ("\\357\\273\\2770.5\\n", 0.5),
+        ("0.5\\ndone\\n", None),
+        ("0x10\\n", None),
+        ("", None),
+    ],
 )
 async def test_a_number_in_its_last_line_is_the_reward(work: Work, printed: str, reward: float | None) -> None:
     done = await work(f"printf -- '{printed}'")
@@ -76,6 +89,16 @@ async def test_a_number_that_is_not_finite_fails_it(work: Work, printed: str) ->
     done = await work(f"echo {printed}")
     message = f"the last line of standard output is '{printed}', expected a finite number or words"
     assert done.failure == ("agent", "RewardError", message)
+
+
+def test_a_very_long_last_line_is_read_at_once() -> None:
+    # What takes a time that grows with the square of the length would stop all that the runner does, for minutes.
+    assert not is_number("1" * 60_000 + "x")
+
+
+async def test_what_it_emits_need_not_be_text(work: Work) -> None:
+    done = await work(f"{AGL} emit span \"$(printf 'a\\377')\"")
+    assert "a\N{REPLACEMENT CHARACTER}" in [span.name for span in done.spans]
 
 
 @pytest.mark.parametrize("printed", ["1", "nan"])
@@ -134,6 +157,16 @@ async def test_a_command_that_is_gone_meanwhile_is_no_failure_of_the_agent(
     assert attempt and attempt.failure
     assert (attempt.failure.kind, attempt.failure.type) == ("infrastructure", "CommandNotStarted")
     assert attempt.failure.message == f"{script}: No such file or directory"
+
+
+async def test_a_disk_without_room_for_its_files_is_no_failure_of_the_agent(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    done = await work("echo 1", config=agl.RolloutConfig(max_redeliveries=0))
+    kind, type, message = done.failure
+    assert (kind, type) == ("infrastructure", "CommandNotStarted")
+    assert message.startswith("/nowhere/agl-") and message.endswith(": No such file or directory")
 
 
 async def test_the_end_of_much_output_is_kept(work: Work) -> None:

@@ -1,7 +1,9 @@
 """How the processes of an attempt end: all of them, asked first, then killed."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -44,6 +46,11 @@ async def test_out_of_time_it_is_asked_to_end_and_what_it_says_then_is_kept(work
     assert (done.attempt.status, done.failure[0]) == ("timeout", "timeout")
 
 
+async def test_one_that_is_stopped_hears_that_it_is_to_end(work: Work) -> None:
+    done = await work("trap 'echo stopped; exit 0' TERM; kill -STOP $$", config=TIME_IS_SHORT)
+    assert done.stdout == "stopped\n"
+
+
 async def test_what_does_not_end_when_asked_is_killed(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "GRACE_SECONDS", 0.2)
     done = await work(f"trap '' TERM; setsid sh -c 'trap \"\" TERM; {WAIT}' & echo $$ $!; {WAIT}", config=TIME_IS_SHORT)
@@ -61,3 +68,12 @@ async def test_an_attempt_that_is_cancelled_is_ended(work: Work, tmp_path: Path)
     cancel = f"{sys.executable} -m agentlightning rollouts cancel $AGL_ROLLOUT_ID --yes"
     done = await work(f"echo $$ > pid; {cancel}; {WAIT}")
     assert (done.rollout.status, is_running(int((tmp_path / "pid").read_text()))) == ("cancelled", False)
+
+
+def test_the_guard_removes_the_folder_of_an_attempt_with_all_that_is_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "agl-1"
+    (folder / "checkout" / "src").mkdir(parents=True)
+    (folder / "checkout" / "main.c").touch()
+    told = json.dumps({"attempt_id": "at-of-nobody", "folder": str(folder), "session": None})
+    subprocess.run([sys.executable, "-I", "-S", tree.__file__], input=told, text=True, check=True)
+    assert not folder.exists()

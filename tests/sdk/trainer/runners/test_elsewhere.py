@@ -198,6 +198,11 @@ def test_a_command_that_keeps_being_killed_ends_the_training_with_the_signal(end
     assert last.endswith("runner 0 died 5 times in a row: ended with exit code 139 (was killed by SIGSEGV)")
 
 
+def test_a_command_that_takes_nothing_is_told_apart_from_an_agent(ended: dict[str, str]) -> None:
+    told = "If it is an agent, for one rollout: fit(agl.CommandAgent("
+    assert {name: told in said for name, said in ended.items()} == {name: name != "works" for name in ended}
+
+
 def test_a_command_that_ends_before_the_training_ends_it(ended: dict[str, str]) -> None:
     last = ended["ends"].splitlines()[-1]
     assert last.endswith("each has taken its max_rollouts=7, and there is more to do; take more, or None for any")
