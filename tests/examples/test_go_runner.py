@@ -73,6 +73,15 @@ async def test_spans_are_numbered_as_they_start_below_the_root_and_the_reward_is
     assert rollout.attempt.final_reward == 0.75
 
 
+async def test_spans_arrive_whatever_the_variables_of_opentelemetry_say(
+    built: Built, store: agl.LightningStoreClient, tmp_path: Path, strange_otel: dict[str, str]
+) -> None:
+    with running(built("examples/go_runner/bin/conformance"), store, **strange_otel):
+        rollout = await ended(store, {"log": str(tmp_path / "log"), "steps": 2})
+    names = [span.name for span in await store.query_spans(rollout.rollout_id)]
+    assert names == ["agentlightning.rollout", "step-0", "step-1"]
+
+
 def room_task() -> dict[str, Any]:
     """A task as train_runner.py gives it."""
     task = load_tasks("train")[0]

@@ -74,6 +74,16 @@ async def test_an_agent_is_given_its_prompt_and_its_spans_and_reward_arrive(
     assert (done.status, agl.find_final_reward(await store.query_spans(rollout.rollout_id))) == ("succeeded", 0.5)
 
 
+async def test_spans_arrive_whatever_the_variables_of_opentelemetry_say(
+    script: Callable[[str], Path], store: agl.LightningStoreClient, tmp_path: Path, strange_otel: dict[str, str]
+) -> None:
+    rollout = await store.enqueue_rollout({"log": str(tmp_path / "log"), "steps": 2})
+    with running(script("conformance"), store, **strange_otel):
+        await ended(store, rollout)
+    names = [span.name for span in await store.query_spans(rollout.rollout_id)]
+    assert names == ["agentlightning.rollout", "step-0", "step-1"]
+
+
 async def test_an_agent_that_blocks_the_event_loop_keeps_its_lease(
     script: Callable[[str], Path], store: agl.LightningStoreClient, tmp_path: Path
 ) -> None:

@@ -66,6 +66,10 @@ func (r *Runner) run(ctx context.Context, held *hold, assignment *pb.Assignment,
 	tracer := r.tracers.Tracer("github.com/agentlightning/protocol/examples/go_runner")
 	agentCtx, root := tracer.Start(context.WithValue(agentCtx, recordKey{}, record), rootSpan, trace.WithNewRoot())
 	defer root.End()
+	if !root.IsRecording() {
+		r.log.Warn("the provider of tracers records no spans: nothing of this attempt can be learnt from",
+			"rollout", held.ref.RolloutId)
+	}
 	out.root = root.SpanContext()
 	out.reward, out.err = r.call(agentCtx, assignment)
 	if out.err != nil {
@@ -86,6 +90,9 @@ func (r *Runner) call(ctx context.Context, assignment *pb.Assignment) (*float64,
 	go func() { ended <- callAgent(ctx, r.agent, task) }()
 	select {
 	case out := <-ended:
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		return out.reward, out.err
 	case <-ctx.Done():
 	}
@@ -109,6 +116,9 @@ func callAgent(ctx context.Context, agent Agent, task *Task) (out outcome) {
 		}
 	}()
 	out.reward, out.err = agent(ctx, task)
+	if out.err != nil {
+		_ = out.err.Error() // panics here, not later, where the error is a nil pointer
+	}
 	returned = true
 	if out.err == nil && out.reward != nil && (math.IsNaN(*out.reward) || math.IsInf(*out.reward, 0)) {
 		out.err = fmt.Errorf("the agent returned %v, which is no reward: expected a finite number", *out.reward)

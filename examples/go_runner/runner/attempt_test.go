@@ -61,3 +61,17 @@ func TestARunnerThatStopsTriesToSayWhatItLeavesUndone(t *testing.T) {
 		}
 	})
 }
+
+type noError struct{ text string }
+
+func (e *noError) Error() string { return e.text }
+
+func TestAnErrorThatIsANilPointerIsTheAgentsPanic(t *testing.T) {
+	out := callAgent(t.Context(), func(context.Context, *Task) (*float64, error) {
+		var none *noError
+		return nil, none
+	}, nil)
+	if failure := failureOf(out.err); failure.GetType() != "panic" || failure.GetStackTrace() == "" {
+		t.Errorf("the failure is %v", failure)
+	}
+}

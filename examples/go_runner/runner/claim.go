@@ -14,9 +14,11 @@ const (
 	claimWait    = 30 * time.Second
 	claimTimeout = claimWait + callTimeout
 	// The store answers 0.2 s before a call's deadline: this is hardly a wait.
-	lastClaimTimeout = 250 * time.Millisecond
+	lastClaimTimeout = 500 * time.Millisecond
+	lastClaimLimit   = 2 * time.Second
 	releaseTimeout   = 5 * time.Second
 	rememberedClaims = 1000
+	mostAtOnce       = 100
 )
 
 // claim takes rollouts by long-poll until ctx ends, and starts each.
@@ -69,9 +71,11 @@ func (r *Runner) dequeue(ctx context.Context, most int) ([]*pb.Assignment, error
 // letGo gives back what a claim may have been answered that nobody waits for any more: none of it has begun.
 func (r *Runner) letGo(ctx context.Context, request *pb.DequeueRolloutsRequest) {
 	ctx = context.WithoutCancel(ctx)
-	again, cancel := context.WithTimeout(ctx, lastClaimTimeout)
+	again, cancel := context.WithTimeout(ctx, lastClaimLimit)
 	defer cancel()
-	answer, err := r.store.DequeueRollouts(again, request)
+	answer, err := repeat(again, lastClaimTimeout, func(ctx context.Context) (*pb.DequeueRolloutsResponse, error) {
+		return r.store.DequeueRollouts(ctx, request)
+	})
 	if err != nil || len(answer.GetAssignments()) == 0 {
 		return
 	}
@@ -100,7 +104,8 @@ func newSlots(count int) slots {
 	return free
 }
 
-// take waits for one and takes all that are free, at most as many as limit unless that is 0. It is 0 when ctx ends.
+// take waits for one and takes all that are free, at most as many as one claim may ask for and as limit unless that is
+// 0. It is 0 when ctx ends.
 func (s slots) take(ctx context.Context, limit int) int {
 	select {
 	case <-ctx.Done():
@@ -108,7 +113,7 @@ func (s slots) take(ctx context.Context, limit int) int {
 	case <-s:
 	}
 	for taken := 1; ; taken++ {
-		if taken == limit {
+		if taken == limit || taken == mostAtOnce {
 			return taken
 		}
 		select {

@@ -1,13 +1,15 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	_ "embed"
-	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +31,7 @@ const (
 	longerBy    = 1.6
 	longest     = 2 * time.Second
 	callTimeout = 10 * time.Second
+	defaultPort = "4747"
 	// unexplainedTries is how often in a row a call is repeated that gRPC itself ended, for whatever reason.
 	unexplainedTries = 5
 )
@@ -70,24 +73,25 @@ func connect(address string) (*grpc.ClientConn, error) {
 }
 
 func parseAddress(address string) (string, credentials.TransportCredentials, error) {
-	if address == "" {
-		return "", nil, errors.New("there is no address of a store, for example localhost:4747")
-	}
+	whole := address
 	if !strings.Contains(address, "://") {
-		return address, insecure.NewCredentials(), nil
+		whole = "grpc://" + address
 	}
-	parsed, err := url.Parse(address)
-	if err != nil {
-		return "", nil, fmt.Errorf("the store's address %q is no URL: %w", address, err)
+	parsed, err := url.Parse(whole)
+	if err == nil && parsed.Hostname() != "" && strings.Trim(parsed.Path, "/") == "" {
+		port := cmp.Or(parsed.Port(), defaultPort)
+		target := net.JoinHostPort(parsed.Hostname(), port)
+		_, portErr := strconv.ParseUint(port, 10, 16)
+		switch {
+		case portErr != nil:
+		case parsed.Scheme == "grpc" || parsed.Scheme == "http":
+			return target, insecure.NewCredentials(), nil
+		case parsed.Scheme == "grpcs" || parsed.Scheme == "https":
+			return target, credentials.NewTLS(&tls.Config{}), nil
+		}
 	}
-	switch parsed.Scheme {
-	case "grpc", "http":
-		return parsed.Host, insecure.NewCredentials(), nil
-	case "grpcs", "https":
-		return parsed.Host, credentials.NewTLS(&tls.Config{}), nil
-	}
-	return "", nil, fmt.Errorf("the store's address %q begins with %q, expected grpc, http, grpcs or https",
-		address, parsed.Scheme)
+	return "", nil, fmt.Errorf("the store's address is %q, expected host:port, or that after grpc://, http://, grpcs:// "+
+		"or https://", address)
 }
 
 // repeat makes a call until the store has answered it, however long the store is away, or until ctx ends. Each try may

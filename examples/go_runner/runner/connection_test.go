@@ -92,13 +92,18 @@ func isAbout(pause, want time.Duration) bool {
 
 func TestAnAddressIsAHostOrAURL(t *testing.T) {
 	for address, want := range map[string]string{
-		"localhost:4747": "localhost:4747", "http://localhost:4747": "localhost:4747", "grpcs://a.example:1": "a.example:1",
+		"localhost:4747": "localhost:4747", "http://localhost:4747/": "localhost:4747", "grpcs://a.example:1": "a.example:1",
+		"[::1]:4747": "[::1]:4747", "HTTP://localhost": "localhost:4747",
 	} {
 		if got, _, err := parseAddress(address); got != want || err != nil {
 			t.Errorf("parseAddress(%q) = %q, %v", address, got, err)
 		}
 	}
-	if _, _, err := parseAddress("ftp://localhost"); err == nil {
-		t.Error("ftp is no way to a store")
+	for _, address := range []string{
+		"", "ftp://localhost", "localhost:port", "localhost:99999", ":4747", "http://localhost:4747/store",
+	} {
+		if _, _, err := parseAddress(address); err == nil {
+			t.Errorf("%q is taken for an address", address)
+		}
 	}
 }

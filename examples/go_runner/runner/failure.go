@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
+	"net/url"
 
 	"github.com/openai/openai-go/v3"
 
@@ -70,7 +70,10 @@ func isInfrastructure(err error) bool {
 	if _, ok := errors.AsType[*StoreError](err); ok {
 		return true
 	}
-	// *url.Error, which wraps whatever fails below an http.Client, is a net.Error as well.
+	// *url.Error, which wraps whatever fails below an http.Client, is a net.Error as well; also of a URL that is none.
+	if malformed, ok := errors.AsType[*url.Error](err); ok && malformed.Op == "parse" {
+		return false
+	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}
@@ -97,5 +100,5 @@ func shortened(text string) string {
 	if len(text) > longestText {
 		text = text[:longestText]
 	}
-	return strings.ToValidUTF8(text, "\uFFFD")
+	return valid(text)
 }

@@ -33,6 +33,7 @@ func TestAFailureSaysWhoIsToBlame(t *testing.T) {
 		"a model's server that fails": {fmt.Errorf("asking: %w", &openai.Error{StatusCode: 503}), infrastructureFailure},
 		"a connection":                {&net.OpError{Op: "dial", Err: errors.New("refused")}, infrastructureFailure},
 		"a client's request":          {&url.Error{Op: "Post", Err: errors.New("EOF")}, infrastructureFailure},
+		"a URL that is none":          {&url.Error{Op: "parse", Err: errors.New("no port")}, agentFailure},
 		"a deadline of the agent's":   {context.DeadlineExceeded, infrastructureFailure},
 		"what the agent marks":        {fmt.Errorf("disk: %w", Infrastructure(errors.New("full"))), infrastructureFailure},
 		"the store":                   {&StoreError{Reason: "RESOURCES_NOT_FOUND"}, infrastructureFailure},

@@ -2,15 +2,20 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	pb "github.com/agentlightning/protocol/examples/go_runner/agentlightningv1"
 )
+
+const soonThere = 2 * time.Second
 
 // An Agent works at one task and returns its reward, nil when it has none.
 //
@@ -84,6 +89,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	var watchers sync.WaitGroup
 	watchers.Go(func() { r.heartbeat(background) })
 	watchers.Go(func() { r.hearOfLosses(background) })
+	watchers.Go(func() { r.sayIfAway(background) })
 	defer watchers.Wait()
 	defer stopBackground()
 
@@ -110,10 +116,31 @@ func (r *Runner) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// sayIfAway says once that a store is not there: waiting for it would look the same as having nothing to do.
+func (r *Runner) sayIfAway(ctx context.Context) {
+	r.log.Info("taking rollouts", "queue", r.config.Queue, "store", r.conn.Target())
+	ctx, cancel := context.WithTimeout(ctx, soonThere)
+	defer cancel()
+	for state := r.conn.GetState(); state != connectivity.Ready; state = r.conn.GetState() {
+		if !r.conn.WaitForStateChange(ctx, state) {
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				r.log.Warn("waiting for the store, which is not there", "store", r.conn.Target())
+			}
+			return
+		}
+	}
+}
+
 // joinTracers has the spans of the provider recorded, and gives what undoes that.
 func (r *Runner) joinTracers() func() {
 	if r.tracers == nil {
-		r.tracers = sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()))
+		// Without limits, so that neither their defaults nor OTEL_* variables take anything from what is learnt from.
+		everything := sdktrace.SpanLimits{
+			AttributeValueLengthLimit: -1, AttributeCountLimit: -1, EventCountLimit: -1, LinkCountLimit: -1,
+			AttributePerEventCountLimit: -1, AttributePerLinkCountLimit: -1,
+		}
+		r.tracers = sdktrace.NewTracerProvider(
+			sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithRawSpanLimits(everything))
 	}
 	r.tracers.RegisterSpanProcessor(r.spans)
 	return func() { r.tracers.UnregisterSpanProcessor(r.spans) }

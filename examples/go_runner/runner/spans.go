@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,24 +27,28 @@ const (
 
 type recordKey struct{}
 
-// spanProcessor gives each span that is started within an attempt the attempt's identity and its number, and hands it
-// to the attempt's record when it ends. Spans of no attempt pass by.
-type spanProcessor struct{ records sync.Map }
+// spanProcessor numbers the spans that are started within an attempt, and hands them to the attempt's record as they
+// end. Spans of no attempt pass by.
+type spanProcessor struct{ started sync.Map }
+
+type startedSpan struct {
+	record *spanRecord
+	number int64
+}
 
 func (p *spanProcessor) OnStart(parent context.Context, span sdktrace.ReadWriteSpan) {
 	record, ok := parent.Value(recordKey{}).(*spanRecord)
 	if !ok || record.closed.Load() {
 		return
 	}
-	span.SetAttributes(record.identity...)
-	span.SetAttributes(spanSequenceID.Int64(record.nextNumber()))
 	record.open.Add(1)
-	p.records.Store(span.SpanContext().SpanID(), record)
+	p.started.Store(span.SpanContext().SpanID(), startedSpan{record, record.nextNumber()})
 }
 
 func (p *spanProcessor) OnEnd(span sdktrace.ReadOnlySpan) {
-	if record, ok := p.records.LoadAndDelete(span.SpanContext().SpanID()); ok {
-		record.(*spanRecord).add(span)
+	if found, ok := p.started.LoadAndDelete(span.SpanContext().SpanID()); ok {
+		started := found.(startedSpan)
+		started.record.add(span, started.number)
 	}
 }
 
@@ -54,9 +59,9 @@ func (p *spanProcessor) ForceFlush(context.Context) error { return nil }
 // forget drops what is still open of an attempt that has ended, and what an agent left behind begins after that.
 func (p *spanProcessor) forget(record *spanRecord) {
 	record.closed.Store(true)
-	p.records.Range(func(id, other any) bool {
-		if other == record {
-			p.records.Delete(id)
+	p.started.Range(func(id, started any) bool {
+		if started.(startedSpan).record == record {
+			p.started.Delete(id)
 		}
 		return true
 	})
@@ -86,10 +91,11 @@ func newSpanRecord(rollout, attempt string, nextNumber int64) *spanRecord {
 
 func (s *spanRecord) nextNumber() int64 { return s.number.Add(1) }
 
-func (s *spanRecord) add(span sdktrace.ReadOnlySpan) {
+func (s *spanRecord) add(span sdktrace.ReadOnlySpan, number int64) {
 	s.open.Add(-1)
+	identity := slices.Concat(s.identity, []attribute.KeyValue{spanSequenceID.Int64(number)})
 	s.mu.Lock()
-	s.waiting = append(s.waiting, span)
+	s.waiting = append(s.waiting, deliveredSpan{span, identity})
 	s.mu.Unlock()
 	select {
 	case s.came <- struct{}{}:

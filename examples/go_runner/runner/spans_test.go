@@ -82,3 +82,23 @@ func TestSpansThatCouldNotBeSentInTimeAreCounted(t *testing.T) {
 		t.Errorf("%d are lost, the error is %v", record.lostCount(), err)
 	}
 }
+
+func TestASpanKeepsItsAttemptWhateverItsProviderAllowsAndItsTextIsValid(t *testing.T) {
+	processor, record := &spanProcessor{}, newSpanRecord("ro-1", "at-1", 1)
+	limits := sdktrace.SpanLimits{AttributeCountLimit: 1, EventCountLimit: 1, AttributeValueLengthLimit: -1}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(processor), sdktrace.WithRawSpanLimits(limits))
+	_, span := provider.Tracer("test").Start(context.WithValue(t.Context(), recordKey{}, record), "half \xff")
+	span.SetAttributes(attribute.String("answer", "caf\xc3"))
+	span.AddEvent("half \xff")
+	span.End()
+	exporter := &pickyExporter{}
+	if err := record.flush(t.Context(), exporter); err != nil {
+		t.Fatal(err)
+	}
+	sent := exporter.GetSpans()[0]
+	want := slices.Concat([]attribute.KeyValue{attribute.String("answer", "caf\uFFFD")}, record.identity,
+		[]attribute.KeyValue{spanSequenceID.Int64(1)})
+	if !slices.Equal(sent.Attributes, want) || sent.Name != "half \uFFFD" || sent.Events[0].Name != "half \uFFFD" {
+		t.Errorf("%q with the attributes %v and the events %v is sent", sent.Name, sent.Attributes, sent.Events)
+	}
+}

@@ -54,6 +54,12 @@ test("a completion that does not reach the server is a span in error, and fails 
   assert.equal(exporter.getFinishedSpans()[0]!.status.code, SpanStatusCode.ERROR);
 });
 
+test("an answer that is no completion is a span in error, and the caller's to judge", async () => {
+  const response = await post(() => new Response("<html>"));
+  assert.equal(await response.text(), "<html>");
+  assert.match(exporter.getFinishedSpans()[0]!.status.message!, /^not recorded: SyntaxError/);
+});
+
 test("other requests are left alone", async () => {
   await post(() => Response.json({}), "http://model/v1/embeddings");
   await recordingFetch(async () => Response.json({}))("http://model/v1/models");

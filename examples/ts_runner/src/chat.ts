@@ -21,7 +21,10 @@ export function recordingFetch(inner: typeof fetch = fetch): typeof fetch {
     return tracer.startActiveSpan("openai.chat.completion", { kind: SpanKind.CLIENT, attributes }, async (span) => {
       try {
         const response = await inner(input, init);
-        await record(span, response, request.stream === true);
+        await record(span, response, request.stream === true).catch((error) => {
+          // No completion: the client will say so.
+          span.setStatus({ code: SpanStatusCode.ERROR, message: `not recorded: ${error}` });
+        });
         return response;
       } catch (error) {
         span.setStatus({ code: SpanStatusCode.ERROR, message: String(error) });

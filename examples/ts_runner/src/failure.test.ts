@@ -37,6 +37,23 @@ test("a failure names the error's class, and has its message and stack", () => {
   assert.match(stackTrace!, /failure\.test/);
 });
 
+const circular = new Error("round");
+circular.cause = circular;
+const unusual = Object.assign(new Error(), { message: { code: 7 } });
+
+for (const [name, error, said] of [
+  ["causes that go round in circles", circular, "round"],
+  ["a message that is no text", unusual, "{ code: 7 }"],
+  ["a value that cannot be made a text", Object.create(null), "[Object: null prototype] {}"],
+] as const) {
+  test(`a failure survives ${name}`, () => assert.equal(failureOf(error).message, said));
+}
+
+test("a failure tells what caused its error", () => {
+  const { stackTrace } = failureOf(new Error("no room", { cause: new TypeError("no door") }));
+  assert.match(stackTrace!, /no room[^]*Caused by: TypeError: no door/);
+});
+
 test("a long message is cut", () => {
   assert.equal(failureOf(new Error("x".repeat(100_000))).message!.length, 16_000);
 });

@@ -1,8 +1,10 @@
 // Why an attempt did not succeed, told from what the agent threw. Knows errors alone.
+import { inspect } from "node:util";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { FailureKind, type FailureSchema } from "./gen/agentlightning/v1/attempt_pb.js";
 
 const LONGEST = 16_000;
+const DEEPEST = 20; // causes: they may go round in circles
 const INFRASTRUCTURE = new Set([
   "InfrastructureError", "StoreError", "APIConnectionError", "RateLimitError", "InternalServerError",
 ]);
@@ -30,17 +32,28 @@ export class InvalidReward extends Error {
   override readonly name = "InvalidReward";
 }
 
-/** The failure of an attempt that an error ended; the end of a long stack trace is kept. */
+/** The failure of an attempt that an error ended, whatever that is; the end of a long stack trace is kept. */
 export function failureOf(error: unknown): MessageInitShape<typeof FailureSchema> {
   if (!(error instanceof Error)) {
-    return { kind: FailureKind.AGENT, type: typeof error, message: String(error).slice(0, LONGEST) };
+    return { kind: FailureKind.AGENT, type: typeof error, message: textOf(error).slice(0, LONGEST) };
   }
   return {
     kind: kindOf(error),
-    type: error.constructor.name,
-    message: error.message.slice(0, LONGEST),
-    stackTrace: (error.stack ?? "").slice(-LONGEST),
+    type: namesOf(error)[0] ?? "Error",
+    message: textOf(error.message).slice(0, LONGEST),
+    stackTrace: stackOf(error).slice(-LONGEST),
   };
+}
+
+/** The stack of an error and of those that caused it. */
+function stackOf(error: Error, depth = 0): string {
+  const { stack = "", cause } = error;
+  if (!(cause instanceof Error) || depth >= DEEPEST) return textOf(stack);
+  return `${textOf(stack)}\nCaused by: ${stackOf(cause, depth + 1)}`;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : inspect(value);
 }
 
 /**
@@ -52,15 +65,15 @@ function kindOf(error: Error): FailureKind {
   return isInfrastructure(error) ? FailureKind.INFRASTRUCTURE : FailureKind.AGENT;
 }
 
-function isInfrastructure(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
+function isInfrastructure(error: unknown, depth = 0): boolean {
+  if (!(error instanceof Error) || depth > DEEPEST) return false;
   const { code, status } = error as { code?: unknown; status?: unknown };
   const names = namesOf(error);
   return (
     names.some((name) => INFRASTRUCTURE.has(name)) ||
     (typeof code === "string" && BROKEN_NETWORK.test(code)) ||
     (names.includes("APIError") && (status === 429 || Number(status) >= 500)) ||
-    isInfrastructure(error.cause)
+    isInfrastructure(error.cause, depth + 1)
   );
 }
 

@@ -22,6 +22,7 @@ const READY_MS = 2000;
 const MOST_AT_ONCE = 100;
 const REPEAT_MS = 500;
 const GIVE_BACK_MS = 2000;
+const LINGER_MS = 3000;
 const REMEMBERED = 10_000;
 
 /** What a runner runs, and where. What is absent is read from the environment. */
@@ -62,6 +63,7 @@ export async function runRunner<Task>(options: RunnerOptions<Task>): Promise<voi
     process.off("SIGTERM", stop).off("SIGINT", stop);
   }
   if (signals > 1) process.exit(); // An agent that did not heed its signal would keep the process alive.
+  if (signals > 0) setTimeout(() => process.exit(), LINGER_MS).unref(); // So would a timer that an agent forgot.
 }
 
 class Runner {

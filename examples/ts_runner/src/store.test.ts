@@ -7,7 +7,7 @@ import {
 import {
   DequeueRolloutsRequestSchema as Request, DequeueRolloutsResponseSchema as Response, StoreService,
 } from "./gen/agentlightning/v1/store_service_pb.js";
-import { Store, StoreError } from "./store.js";
+import { parseAddress, Store, StoreError } from "./store.js";
 
 const method = StoreService.method.dequeueRollouts;
 const server = new Server();
@@ -79,6 +79,26 @@ test("an internal error with the store's reason is not repeated", async () => {
   refusing({ code: status.INTERNAL, metadata: because("BUG") });
   assert.equal((await refusalOf(store.settle(method, {}))).reason, "BUG");
 });
+
+test("a call that gRPC itself ends is made again a few times", async () => {
+  refusing(...Array.from({ length: 6 }, () => ({ code: status.INTERNAL, details: "" })));
+  assert.equal((await refusalOf(store.settle(method, {}))).code, status.INTERNAL);
+  assert.equal(requestIds.length, 6);
+});
+
+for (const [address, target, secure] of [
+  ["localhost:4747", "localhost:4747", false],
+  ["http://localhost:1/", "localhost:1", false],
+  ["grpc://a.example", "a.example:4747", false],
+  ["HTTPS://a.example:1", "a.example:1", true],
+  ["grpcs://[::1]:1", "[::1]:1", true],
+] as const) {
+  test(`${address} is an address`, () => assert.deepEqual(parseAddress(address), { target, secure }));
+}
+
+for (const address of ["", "ftp://localhost", "localhost:port", "localhost:99999", ":4747", "http://a:1/store"]) {
+  test(`'${address}' is no address, which is said`, () => assert.throws(() => parseAddress(address), /host:port/));
+}
 
 test("a reason of somebody else's is none", async () => {
   refusing({ code: status.NOT_FOUND, metadata: because("ATTEMPT_ENDED", "elsewhere") });

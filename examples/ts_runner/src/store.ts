@@ -10,7 +10,9 @@ import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { Client, credentials, Metadata, status, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
 
 const CALL_MS = 10_000;
-const MESSAGE_BYTES = 16 * 1024 * 1024;
+const MESSAGE_BYTES = 32 * 1024 * 1024; // the store takes 16 MiB, and answers with it and more
+const DEFAULT_PORT = "4747";
+const UNEXPLAINED_TRIES = 5;
 const CHANNEL_OPTIONS = {
   "grpc.service_config": readFileSync(new URL("../service_config.json", import.meta.url), "utf8"),
   "grpc.initial_reconnect_backoff_ms": 100,
@@ -18,9 +20,9 @@ const CHANNEL_OPTIONS = {
   "grpc.max_receive_message_length": MESSAGE_BYTES,
   "grpc.max_send_message_length": MESSAGE_BYTES,
 };
-const UNKNOWN_OUTCOMES = new Set([
-  status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED, status.UNKNOWN, status.INTERNAL,
-]);
+const UNKNOWN_OUTCOMES = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED]);
+// Of gRPC itself: as it is to a store that stops in that moment, and to a message that cannot be read.
+const UNEXPLAINED = new Set([status.UNKNOWN, status.INTERNAL]);
 const WORTH_REPEATING = new Set(["STORAGE_UNAVAILABLE", "SERVER_DRAINING"]);
 
 export interface CallOptions {
@@ -48,6 +50,11 @@ export class StoreError extends Error {
     return this.reason ? WORTH_REPEATING.has(this.reason) : UNKNOWN_OUTCOMES.has(this.code);
   }
 
+  /** Whether gRPC itself ended the call, for whatever reason. */
+  get isUnexplained(): boolean {
+    return !this.reason && UNEXPLAINED.has(this.code);
+  }
+
   static of(error: ServiceError): StoreError {
     const reason = reasonOf(error);
     return new StoreError(`${reason || status[error.code]}: ${error.details}`, error.code, reason);
@@ -69,13 +76,23 @@ export class Backoff {
   }
 }
 
+/** The gRPC target of an address, and whether it is reached over TLS. */
+export function parseAddress(address: string): { target: string; secure: boolean } {
+  const [, scheme = "grpc", rest = ""] = /^(?:(\w+):\/\/)?(.*?)\/?$/.exec(address) ?? [];
+  const [, host, port = DEFAULT_PORT] = /^([^\s/:@[\]]+|\[[\da-fA-F:.]+\])(?::(\d+))?$/.exec(rest) ?? [];
+  const known = /^(grpc|http)s?$/i.test(scheme);
+  if (known && host && Number(port) < 2 ** 16) return { target: `${host}:${port}`, secure: /s$/i.test(scheme) };
+  throw new Error(
+    `the store's address is '${address}': write host:port, or that after grpc://, http://, grpcs:// or https://`,
+  );
+}
+
 /** A store, by its address: `localhost:4747`, with or without a scheme; `grpcs://` and `https://` mean TLS. */
 export class Store {
   readonly #client: Client;
 
   constructor(address: string) {
-    const secure = /^(grpcs|https):\/\//.test(address);
-    const target = address.replace(/^\w+:\/\//, "").replace(/\/$/, "");
+    const { target, secure } = parseAddress(address);
     this.#client = new Client(target, secure ? credentials.createSsl() : credentials.createInsecure(), CHANNEL_OPTIONS);
   }
 
@@ -133,11 +150,14 @@ export class Store {
 
 /** What a call answers, made again until it is known how it ended. */
 export async function repeated<T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  let unexplained = 0;
   for (const backoff = new Backoff(); ; await backoff.wait(signal)) {
     try {
       return await call();
     } catch (error) {
-      if (!(error instanceof StoreError && error.mayRepeat)) throw error;
+      if (!(error instanceof StoreError)) throw error;
+      if (error.mayRepeat) unexplained = 0;
+      else if (!error.isUnexplained || ++unexplained > UNEXPLAINED_TRIES) throw error;
     }
   }
 }

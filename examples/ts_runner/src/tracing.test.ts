@@ -65,7 +65,7 @@ test("spans are sent again while the store is away", async () => {
   assert.equal(sent.length, 3);
 });
 
-test("of a batch that is refused each span is sent alone, and one that is refused then is lost", async () => {
+test("of a batch that is refused the halves are sent, and a span that is refused alone is lost", async () => {
   const tooLarge = new StoreError("", status.RESOURCE_EXHAUSTED, "");
   attempt.run(() => tracer.startSpan("large").end());
   answers = [tooLarge, tooLarge, accepted];
@@ -76,6 +76,20 @@ test("of a batch that is refused each span is sent alone, and one that is refuse
 test("spans that the store does not take are lost", async () => {
   answers = [Buffer.from([0x0a, 0x02, 0x08, 0x01])]; // ExportTraceServiceResponse.partial_success.rejected_spans = 1
   assert.equal(await attempt.close(), 1);
+});
+
+test("a burst of spans with a bad one among them is sent in few calls", async () => {
+  attempt.run(() => Array.from({ length: 5000 }, () => tracer.startSpan("work").end()));
+  answers = Array.from({ length: 8 }, () => new StoreError("", status.RESOURCE_EXHAUSTED, ""));
+  assert.equal(await attempt.close(), 1);
+  assert.ok(sent.length < 80, `${sent.length} calls`);
+});
+
+test("a span keeps its attempt however many attributes it has", async () => {
+  const attributes = Object.fromEntries(Array.from({ length: 200 }, (_, number) => [`key-${number}`, number]));
+  attempt.run(() => tracer.startSpan("wide", { attributes }).end());
+  await attempt.close();
+  assert.equal(Buffer.concat(sent).toString("latin1").split("agentlightning.attempt_id").length, 3); // and the root
 });
 
 test("spans that have not ended with the attempt are lost", async () => {

@@ -12,13 +12,17 @@ import {
 } from "@opentelemetry/sdk-trace-node";
 import type { Assignment } from "./gen/agentlightning/v1/rollout_pb.js";
 import { SpanSchema, type Span as SpanMessage } from "./gen/agentlightning/v1/span_pb.js";
-import { Backoff, StoreError, type Store } from "./store.js";
+import { repeated, type Store } from "./store.js";
 
 const ATTEMPT = createContextKey("agentlightning-attempt");
 const EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const BATCH_MS = 100;
 const BATCH_SPANS = 100;
-const MOST_WAITING = 10_000;
+// So that neither the limits of OpenTelemetry nor OTEL_* variables take anything from what is learnt from.
+const EVERYTHING = {
+  attributeCountLimit: Infinity, attributeValueLengthLimit: Infinity, attributePerEventCountLimit: Infinity,
+  attributePerLinkCountLimit: Infinity, eventCountLimit: Infinity, linkCountLimit: Infinity,
+};
 
 /** Makes spans know their attempt, and hands them to it as they end. */
 class AttemptSpanProcessor implements SpanProcessor {
@@ -42,7 +46,7 @@ class AttemptSpanProcessor implements SpanProcessor {
 /** Makes the tracer of agents, and OpenTelemetry's global one as long as nobody else has. */
 export function startTracing(): Tracer {
   const spanProcessors = [new AttemptSpanProcessor()];
-  const provider = new NodeTracerProvider({ sampler: new AlwaysOnSampler(), spanProcessors });
+  const provider = new NodeTracerProvider({ sampler: new AlwaysOnSampler(), spanLimits: EVERYTHING, spanProcessors });
   provider.register();
   return provider.getTracer("agentlightning");
 }
@@ -87,8 +91,7 @@ export class AttemptTrace {
   add(span: ReadableSpan): void {
     if (this.#closed) return;
     this.#unfinished -= 1;
-    if (this.#waiting.length >= MOST_WAITING) this.#lost += 1;
-    else this.#waiting.push(span);
+    this.#waiting.push(span);
     this.#timer ??= setTimeout(() => this.#deliver(), BATCH_MS);
   }
 
@@ -130,19 +133,19 @@ export class AttemptTrace {
     return (this.#delivery = this.#delivery.then(() => this.#send()));
   }
 
-  /** Sends what waits, for as long as the store is away. Of a batch that is refused each span is sent alone. */
+  /** Sends what waits, for as long as the store is away. Of a batch that is refused the halves are tried. */
   async #send(): Promise<void> {
-    const backoff = new Backoff();
-    for (let size = BATCH_SPANS; this.#waiting.length && !this.#givenUp.signal.aborted; ) {
+    const { signal } = this.#givenUp;
+    for (let size = BATCH_SPANS; this.#waiting.length && !signal.aborted; ) {
       const batch = this.#waiting.slice(0, size);
       try {
-        this.#lost += await this.#export(batch);
+        this.#lost += await repeated(() => this.#export(batch), signal);
         this.#waiting.splice(0, batch.length);
-      } catch (error) {
-        if (error instanceof StoreError && error.mayRepeat) await backoff.wait(this.#givenUp.signal).catch(() => {});
-        else if (this.#givenUp.signal.aborted) return;
-        else if (batch.length > 1) size = 1;
-        else this.#lost += this.#waiting.splice(0, 1).length;
+        size = Math.min(size * 2, BATCH_SPANS);
+      } catch {
+        if (signal.aborted) return;
+        if (batch.length === 1) this.#lost += this.#waiting.splice(0, 1).length;
+        size = Math.ceil(batch.length / 2);
       }
     }
   }
