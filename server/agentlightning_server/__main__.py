@@ -35,7 +35,9 @@ def arguments() -> argparse.ArgumentParser:
         epilog="example: agl store --db /data/store.db --host 0.0.0.0 --port 4747 --keep-days 30",
     )
     parser.add_argument("--db", type=Path, default=DEFAULT_DATABASE, help="the database file (default: %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--host", type=_host, default="127.0.0.1", help="the address to listen on (default: %(default)s)"
+    )
     parser.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, help="the port; 0 for any free (default: %(default)s)"
     )
@@ -79,6 +81,10 @@ def _days(text: str) -> timedelta:
         if (days := timedelta(days=float(text))) >= timedelta(0):
             return days
     raise argparse.ArgumentTypeError(f"{text!r} is no number of days, such as 30 or 0.5")
+
+
+def _host(text: str) -> str:
+    return text.removeprefix("[").removesuffix("]")  # in which IPv6 stands beside a port
 
 
 def _port(text: str) -> int:

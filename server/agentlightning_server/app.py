@@ -111,7 +111,7 @@ def _grpc_server(config: Config) -> grpc.aio.Server:
 
 
 def _bind(server: grpc.aio.Server, config: Config) -> str:
-    address = f"{config.host}:{config.port}"
+    address = _address(config, config.port)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -121,7 +121,11 @@ def _bind(server: grpc.aio.Server, config: Config) -> str:
             f"cannot listen on {address}: the port is taken{_holder(config)}; "
             "stop what holds it, or choose another with --port (0 for any free one)"
         ) from error
-    return f"{config.host}:{port}"
+    return _address(config, port)
+
+
+def _address(config: Config, port: int) -> str:
+    return f"[{config.host}]:{port}" if ":" in config.host else f"{config.host}:{port}"
 
 
 def _obstacle(config: Config) -> OSError | None:
@@ -137,9 +141,8 @@ def _obstacle(config: Config) -> OSError | None:
 
 def _holder(config: Config) -> str:
     """What answers on the port, when it is one of ours."""
-    target = f"{config.host}:{config.port}"
     try:
-        with grpc.insecure_channel(target) as channel:
+        with grpc.insecure_channel(_address(config, config.port)) as channel:
             info = store_service_pb2_grpc.StoreServiceStub(channel).GetServerInfo(
                 store_service_pb2.GetServerInfoRequest(), timeout=1
             )
