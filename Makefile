@@ -41,6 +41,7 @@ others:  ## Build what is in other languages, and say which of their toolchains 
 	@$(call build_with,go,$(GO_PARTS))
 	@$(call build_with,npm,$(NODE_PARTS))
 	@$(call build_with,mvn,$(JAVA_PARTS))
+	@command -v jq >/dev/null || echo "SKIPPED, as there is no jq here: the commands of docs/grpcurl.md, and the agents in shell"
 
 test-python: .venv/dev  ## The tests alone
 	$(BIN)/python -m pytest
