@@ -1,6 +1,7 @@
-"""Where the log lines of this package are shown, and as what. Knows the standard library's logging only."""
+"""Where the log lines of this package are shown, and as what; how agents print. Knows the standard library only."""
 
 import contextlib
+import io
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +53,13 @@ def setup_logging(
     _logger.propagate = propagate
     for name, its_level in (submodule_levels or {}).items():
         logging.getLogger(name).setLevel(its_level)
+
+
+def print_whole_lines() -> None:
+    """Write what is printed line by line: at once, and so that lines of several processes do not mix."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,11 @@ async def waiting(task):
 
 def quick(task):
     return 1.0
+
+def talkative(task):
+    for _ in range(500):
+        print("one", "line", "of", "mine")
+    return 1.0
 """
 STOPPED = ("infrastructure", "RunnerStopped")
 Start = Callable[..., Any]
@@ -35,11 +40,11 @@ Start = Callable[..., Any]
 
 def hear(runner: Any, words: str) -> str:
     """Wait until it says this."""
-    line = runner.greeting
-    while words not in line:
-        line = runner.read_line()
-        assert line, f"it ended before it said {words!r}: {runner.said}"
-    return str(line)
+    lines = [runner.greeting]
+    while words not in lines[-1]:
+        lines.append(runner.read_line())
+        assert lines[-1], f"it ended before it said {words!r}: {lines}"
+    return str(lines[-1])
 
 
 def last_line(runner: Any) -> str:
@@ -137,6 +142,16 @@ async def test_the_second_signal_gives_back_what_runs(
     runner.send(number)
     assert runner.wait() == code
     assert (await statuses(store, [rollout]), await failures(store, rollout)) == (["requeuing"], [STOPPED])
+
+
+async def test_lines_that_agents_print_at_once_do_not_mix(
+    store: LightningStoreClient, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # as in most images
+    await store.enqueue_many_rollouts([EnqueueRolloutRequest(input=number) for number in range(20)])
+    runner = start("talkative", "--processes", "2", "--max-rollouts", "10")
+    lines = [runner.greeting, *iter(runner.read_line, "")]
+    assert lines.count("one line of mine") == 20 * 500
 
 
 def test_a_signal_while_the_agent_is_imported_ends_it_at_once(folder: Path, start: Start) -> None:

@@ -200,7 +200,11 @@ MOMENTS: dict[str, tuple[str, dict[str, str]]] = {
             "class Popen(subprocess.Popen):\n"
             "    def __init__(self, command, **options):\n"
             "        super().__init__([command[0], '-c', 'import time; time.sleep(600)'], **options)\n"
-            "        print('STARTING', flush=True)\n"
+            "        self.is_there = True\n"
+            "    def __getattribute__(self, name):\n"
+            "        if name == 'stdout' and 'is_there' in self.__dict__:\n"
+            "            print('STARTING', flush=True)\n"
+            "        return super().__getattribute__(name)\n"
             "subprocess.Popen = Popen\n"
         },
     ),

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from agentlightning import logs
 from agentlightning.cli.errors import NotUnderstoodError
 from agentlightning.cli.runners.orders import Orders, ending_at_signals
 from agentlightning.cli.runners.processes import Processes
@@ -96,6 +97,7 @@ async def run_runner(client: LightningStoreClient, arguments: argparse.Namespace
         processes = Processes(_command_of_one(client, arguments), arguments.processes, orders)
         with orders.from_signals(arguments.drain_seconds):
             return await processes.run()
+    logs.print_whole_lines()
     lifeline = _take_stdin() if arguments.lifeline else None
     with ending_at_signals():
         work = _Work(client, arguments)

@@ -5,7 +5,6 @@ Single-threaded and without a store, so that it may fork at any time. Knows runn
 
 import contextlib
 import faulthandler
-import io
 import json
 import logging
 import os
@@ -19,6 +18,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
+
+from agentlightning import logs
 
 _log = logging.getLogger(__name__)
 
@@ -241,7 +242,7 @@ def in_child(work: Callable[[], None], words: IO[bytes] | None = None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        _print_whole_lines()
+        logs.print_whole_lines()
         work()
         code = 0
     except BaseException as error:
@@ -254,13 +255,6 @@ def in_child(work: Callable[[], None], words: IO[bytes] | None = None) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def _print_whole_lines() -> None:
-    """Write what is printed line by line: at once, and so that lines of several processes do not mix."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def ready_of(*pipes: int, seconds: float | None = None) -> list[int]:
