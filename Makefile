@@ -19,7 +19,7 @@ NODE_PARTS := $(TS_RUNNER)/dist/runner.js
 JAVA_PARTS := $(JAVA_AGENT)/target/agent-1.jar
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-go demo-ts install test others test-python test-conformance test-others test-integrations faults bench bench-peer bench-apo lint types imports proto proto-go proto-ts proto-check proto-release format clean
+.PHONY: help demo demo-go demo-ts install test others test-python test-conformance test-rest test-integrations faults bench bench-peer bench-apo lint types imports proto proto-go proto-ts proto-check proto-release format clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -47,12 +47,12 @@ others:  ## Build what is in other languages, and say which of their toolchains 
 
 # Side by side: the conformance suite mostly waits.
 test-python: .venv/dev  ## The tests alone
-	@$(MAKE) --no-print-directory --jobs=2 test-conformance test-others
+	@$(MAKE) --no-print-directory --jobs=2 test-conformance test-rest
 
 test-conformance: .venv/dev  ## What every runner must do, played to ours
 	$(BIN)/python -m pytest tests/conformance
 
-test-others: .venv/dev
+test-rest: .venv/dev
 	$(BIN)/python -m pytest --ignore=tests/conformance
 
 test-integrations: .venv-integrations/installed  ## The tests with other people's agent packages, which it installs
