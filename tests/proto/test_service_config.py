@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from agentlightning.cli.commands.emit import RETRIES
 from agentlightning.v1 import store_service_pb2 as pb
 from agentlightning.v1.store_service_pb2_grpc import (
     StoreServiceServicer,
@@ -61,6 +62,12 @@ def test_every_call_that_is_safe_to_repeat_is_repeated(service: str, method: str
     assert is_safe != (method in NEVER_REPEATED), f"{method}: say here whether it may be made again, and why"
     assert ("retryPolicy" in config_of(service, method)) == is_safe
     assert config_of(service, method)["waitForReady"]
+
+
+def test_agl_emit_repeats_as_it_says() -> None:
+    [entry] = RETRIES["methodConfig"]
+    assert entry["name"] == [{"service": STORE.full_name, "method": "AddSpans"}]
+    assert entry["retryPolicy"] == config_of(STORE.full_name, "AddSpans")["retryPolicy"]
 
 
 @pytest.mark.parametrize("copy", COPIES, ids=lambda path: path.relative_to(ROOT).parts[1])

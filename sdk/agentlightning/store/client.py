@@ -10,17 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import ValidationError
 
+from agentlightning.address import DEFAULT_PORT, parse_address
 from agentlightning.errors import InvalidRequestError, NotFoundError, StoreError
 from agentlightning.store import convert, gathering, lists, pages, sending
 from agentlightning.store.arguments import checked
 from agentlightning.store.base import FilterLogic, LightningStore, OnLost, SortOrder
-from agentlightning.store.connection import (
-    DEFAULT_PORT,
-    connection_to,
-    parse_address,
-    run,
-    stream,
-)
+from agentlightning.store.connection import connection_to, run, stream
 from agentlightning.store.leases import Leases
 from agentlightning.store.spans import fill_span, span_from_proto
 from agentlightning.store.streams import Watch, wait

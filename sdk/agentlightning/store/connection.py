@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-from urllib.parse import urlsplit
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from opentelemetry import context as otel_context
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
+from agentlightning.address import parse_address
 from agentlightning.errors import (
     AttemptLostError,
     ConflictError,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEFAULT_PORT = 4747
 MAX_MESSAGE_BYTES = 16 << 20
 CALL_SECONDS = 30.0
 
@@ -49,7 +48,6 @@ _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.1, 2.0, 1.6
 _LONGEST_CONNECT = 5.0
 """Seconds in which an attempt to connect has failed if it fails: a call that breaks later had a connection."""
 _DETAILS_KEY = "grpc-status-details-bin"
-_SCHEMES = {"": False, "http": False, "grpc": False, "https": True, "grpcs": True}
 _ERRORS: dict[grpc.StatusCode, type[StoreError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: InvalidRequestError,
@@ -356,26 +354,6 @@ def connection_to(address: str) -> Connection:
     if address not in _thread.connections:
         _thread.connections[address] = Connection(address)
     return _thread.connections[address]
-
-
-def parse_address(address: str) -> tuple[str, bool]:
-    """The gRPC target of an address, and whether it is reached over TLS.
-
-    Raises:
-        InvalidRequestError: It is not an address.
-    """
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    try:
-        port = parts.port or DEFAULT_PORT
-    except ValueError:
-        port = 0
-    if parts.scheme not in _SCHEMES or not parts.hostname or not port or parts.path not in ("", "/"):
-        raise InvalidRequestError(
-            f"address is {address!r}, expected host:port, or that after http://, grpc://, https:// or grpcs://",
-            code="INVALID_ARGUMENT",
-        )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{port}", _SCHEMES[parts.scheme]
 
 
 def as_exception(error: grpc.aio.AioRpcError, target: str) -> StoreError:

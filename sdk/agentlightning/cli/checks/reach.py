@@ -17,13 +17,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from packaging.version import InvalidVersion, Version
 
+from agentlightning.address import parse_address
 from agentlightning.cli.checks.finding import Finding
 from agentlightning.cli.checks.packages import DISTRIBUTION
 from agentlightning.cli.facts import server
 from agentlightning.cli.show.text import duration
 from agentlightning.errors import StoreError
 from agentlightning.store import LightningStoreClient
-from agentlightning.store.connection import connection_to, parse_address, run
+from agentlightning.store.connection import connection_to, run
 from agentlightning.store.convert import seconds
 from agentlightning.v1 import (
     attempt_pb2,

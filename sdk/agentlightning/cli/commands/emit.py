@@ -11,8 +11,8 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from agentlightning.address import parse_address
 from agentlightning.cli.errors import NotUnderstoodError
 from agentlightning.cli.parser import Parser
 from agentlightning.errors import StoreError
@@ -20,7 +20,7 @@ from agentlightning.semconv import ANNOTATION_SPAN, PRIMARY_REWARD_NAME, REWARD_
 
 _SECONDS: Final = 60.0
 """How long a store that is away is waited for."""
-_RETRIES: Final = {
+RETRIES: Final = {
     "methodConfig": [
         {
             "name": [{"service": "agentlightning.v1.StoreService", "method": "AddSpans"}],
@@ -134,12 +134,12 @@ def _call(address: str, request: Any) -> Any:
 
     from agentlightning.v1.store_service_pb2_grpc import StoreServiceStub
 
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    options = [("grpc.service_config", json.dumps(_RETRIES))]
-    if parts.scheme in ("https", "grpcs"):
-        channel = grpc.secure_channel(parts.netloc, grpc.ssl_channel_credentials(), options)
+    target, secure = parse_address(address)
+    options = [("grpc.service_config", json.dumps(RETRIES))]
+    if secure:
+        channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
     else:
-        channel = grpc.insecure_channel(parts.netloc, options)
+        channel = grpc.insecure_channel(target, options)
     with channel:
         try:
             return StoreServiceStub(channel).AddSpans(request, timeout=_SECONDS, wait_for_ready=True)

@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from agentlightning.address import parse_address
 from agentlightning.errors import InvalidRequestError, NotFoundError
 from agentlightning.store import LightningStoreClient
-from agentlightning.store.connection import parse_address
 from agentlightning.store.embedded import DATABASE_NAME, DEFAULT_FOLDER, EmbeddedStore
 
 _RETRY_SECONDS = 5

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from agentlightning.errors import TrainerError
+from agentlightning.address import parse_address
+from agentlightning.errors import InvalidRequestError, TrainerError
 from agentlightning.trainer.arguments.components import ALGORITHM, HOOK, STORE, TRACER, build, named
 from agentlightning.types import NamedResources, as_resource
 
@@ -250,9 +251,6 @@ def refuse_proxy(llm_proxy: object) -> None:
 
 def is_address(text: str) -> bool:
     """Whether a text is the address of a store."""
-    from agentlightning.errors import InvalidRequestError
-    from agentlightning.store.connection import parse_address
-
     try:
         parse_address(text)
     except InvalidRequestError:

@@ -49,6 +49,15 @@ async def test_it_fails_where_the_store_does_not_know_the_rollout(
     assert "ro-1" in capsys.readouterr().err
 
 
+def test_an_address_is_refused_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (INSIDE | {"AGL_STORE": "ftp://localhost:1"}).items():
+        monkeypatch.setenv(name, value)
+    assert main(["emit", "reward", "1"]) == 1
+    assert "address is 'ftp://localhost:1', expected host:port" in capsys.readouterr().err
+
+
 def test_it_imports_neither_the_client_nor_the_other_commands() -> None:
     script = """
 import os, sys
