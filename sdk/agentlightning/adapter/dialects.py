@@ -42,23 +42,21 @@ def _told(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield _RENAMED[name], value
         elif name.startswith(_FUNCTIONS):
             yield f"gen_ai.request.functions.{name.removeprefix(_FUNCTIONS)}", value
-        elif name.startswith(tuple(_MESSAGES)):
-            yield from _of_message(name, attributes)
+    named = (_CONTENTS.sub("", name) for name in attributes if name.startswith(tuple(_MESSAGES)))
+    yield from (_of_message(name, attributes) for name in dict.fromkeys(named))
     if tools := [decoded(value) for name, value in attributes.items() if _TOOL.fullmatch(name)]:
         yield "gen_ai.tool.definitions", tools
     yield from _of_ai_sdk(attributes)
 
 
-def _of_message(name: str, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _of_message(name: str, attributes: Mapping[str, Any]) -> tuple[str, Any]:
     """OpenInference: each part of a message an attribute, wrapped in the names of what it is a part of."""
     prefix = next(prefix for prefix in _MESSAGES if name.startswith(prefix))
-    message = _CONTENTS.sub("", name)
     told = f"{_MESSAGES[prefix]}{_WRAPPED.sub('.', name.removeprefix(prefix))}"
-    if message == name:
-        yield told, attributes[name]
-    else:
-        parts = items(nested(attributes, f"{message}.message.contents."))
-        yield f"{told.partition('.contents.')[0]}.content", [_part(part.get("message_content", {})) for part in parts]
+    if name in attributes:
+        return told, attributes[name]
+    parts = items(nested(attributes, f"{name}.message.contents."))
+    return f"{told}.content", [_part(part.get("message_content", {})) for part in parts]
 
 
 def _part(recorded: JSON) -> JSON:
